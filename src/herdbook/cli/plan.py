@@ -1,0 +1,33 @@
+"""`herdbook plan`: what a run would do, what is cached, and why."""
+
+from __future__ import annotations
+
+from herdbook.cli.console import print_json, stdout, user_errors
+from herdbook.cli.options import AsJson, Profile, RecipeFile, Sets
+
+
+def plan(recipe: RecipeFile, profile: Profile = None, sets: Sets = None, as_json: AsJson = False) -> None:
+    """Say which steps a run would make, which are cached, and why."""
+    with user_errors(as_json):
+        from herdbook.core.runs import last_run
+        from herdbook.core.store import Store, store_path
+        from herdbook.plan import build_plan, resolve
+        from herdbook.recipe import read_recipe
+
+        loaded = read_recipe(recipe, profile, sets or ())
+        store = Store.open(store_path())
+        steps = resolve(build_plan(loaded, store), store, last_run(store, loaded.recipe.name))
+        if as_json:
+            print_json({"steps": [step.as_json() for step in steps]})
+            return
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False)
+        for title in ("step", "state", "why", "key"):
+            table.add_column(title, overflow="fold")
+        for step in steps:
+            state = "[green]cached[/]" if step.state == "cached" else "[bold]run[/]"
+            table.add_row(step.node.name, state, step.reason, f"[dim]{step.key[:12]}{'…' if step.provisional else ''}[/]")
+        stdout().print(table)
+        to_run = sum(step.state == "run" for step in steps)
+        stdout().print(f"{to_run} to run, {len(steps) - to_run} cached, store {store.root}")

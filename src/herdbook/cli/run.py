@@ -1,0 +1,114 @@
+"""`herdbook run`: make what a recipe describes, resume what was interrupted, redo nothing that is there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from herdbook.cli.console import LiveEvents, print_json, stderr, user_errors
+from herdbook.cli.options import AsJson, Profile, RecipeFile, Sets
+
+if TYPE_CHECKING:
+    from herdbook.core.runs import Run
+    from herdbook.core.store import Store
+    from herdbook.core.types import Runtime
+    from herdbook.plan import Plan
+
+
+def run(
+    recipe: RecipeFile,
+    profile: Profile = None,
+    sets: Sets = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Make only these steps (as `plan` names them) and what they need.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Steps at the same time; 0 chooses by the machine.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Make the data, train, evaluate and write the report that a recipe describes."""
+    with user_errors(as_json):
+        from herdbook.core.runs import new_run, using
+        from herdbook.core.store import Store, store_path
+        from herdbook.core.types import Runtime
+        from herdbook.executors.local import default_workers
+        from herdbook.plan import build_plan
+        from herdbook.recipe import read_recipe
+
+        loaded = read_recipe(recipe, profile, sets or ())
+        store = Store.open(store_path())
+        with using(store):
+            plan = build_plan(loaded, store)
+            record = new_run(store, loaded.recipe.name, str(recipe), profile, tuple(sets or ()))
+            runtime = Runtime(device=device, workers=workers or default_workers())
+            record = _make(store, plan, record, runtime, only or [])
+        if as_json:
+            print_json(summary(store, plan, record))
+        else:
+            _say(store, record)
+
+
+def _make(store: Store, plan: Plan, record: Run, runtime: Runtime, only: list[str]) -> Run:
+    from herdbook.core.runs import now
+    from herdbook.executors.local import run_nodes
+    from herdbook.plan import needed_for, resolve
+
+    nodes = needed_for(plan, only) if only else plan.nodes
+    cached = sum(planned.state == "cached" for planned in resolve(plan, store) if planned.node.name in nodes)
+    made: dict[str, str] = {}
+
+    def done(name: str, key: str) -> None:
+        made[name] = key
+        record.update(store, steps=dict(made))
+
+    try:
+        with LiveEvents(len(nodes), cached) as events:
+            outcome = run_nodes(nodes, store, runtime, events, done)
+    except BaseException:
+        record.update(store, status="failed", finished=now(), steps=dict(made))
+        raise
+    report = str(store.artifact_path(outcome.keys[plan.report]) / "report.html") if plan.report in outcome.keys else ""
+    return record.update(
+        store,
+        status="finished",
+        finished=now(),
+        executed=outcome.executed,
+        cached=outcome.cached,
+        steps=outcome.keys,
+        report=report,
+        scores=[{"mix": s.mix, "seed": s.seed, "benchmark": s.benchmark, "node": s.node} for s in plan.scores],
+        models={mix if seed == plan.first_seed else f"{mix}:{seed}": node for (mix, seed), node in plan.models.items()},
+    )
+
+
+def summary(store: Store, plan: Plan, record: Run) -> dict[str, Any]:
+    """Return the document of `run --json`."""
+    import json
+    from pathlib import Path
+
+    matrix: list[dict[str, Any]] = []
+    if record.report:
+        matrix = json.loads((Path(record.report).parent / "matrix.json").read_text())
+    models = {
+        mix: str(store.artifact_path(record.steps[node]) / "model")
+        for mix, node in record.models.items()
+        if node in record.steps
+    }
+    return {
+        "run": record.id,
+        "executed": record.executed,
+        "cached": record.cached,
+        "report": record.report or None,
+        "matrix": matrix,
+        "models": models,
+    }
+
+
+def _say(store: Store, record: Run) -> None:
+    from pathlib import Path
+
+    console = stderr()
+    console.print(f"[bold green]done[/]: {record.executed} steps run, {record.cached} cached (run {record.id})")
+    if record.report:
+        print(f"Report: {Path(record.report).as_uri()}")

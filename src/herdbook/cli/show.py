@@ -1,0 +1,163 @@
+"""`herdbook show`: the runs of the store, or the pedigree of a run, model or data set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from herdbook.cli.console import print_json, stdout, user_errors
+from herdbook.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from rich.tree import Tree
+
+    from herdbook.core.artifact import Artifact
+    from herdbook.core.runs import Run
+    from herdbook.core.store import Store
+
+
+def show(
+    what: Annotated[
+        str | None,
+        typer.Argument(help="A run, RUN:MIX, RUN:STEP, a source's or mix's name, or the beginning of a key.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a model, data set or run was made from, by what, and with which scores. Without an argument: all runs."""
+    with user_errors(as_json):
+        from herdbook.core.runs import all_runs, find_run
+        from herdbook.core.store import Store, store_path
+
+        store = Store.open(store_path())
+        runs = all_runs(store)
+        if what is None:
+            _show_runs(runs, as_json)
+        elif any(what in (run.id, run.recipe) for run in runs):
+            _show_run(store, find_run(store, what), as_json)
+        else:
+            _show_artifact(store, what, as_json)
+
+
+def _show_runs(runs: list[Run], as_json: bool) -> None:
+    if as_json:
+        fields = ("id", "recipe", "status", "started", "executed", "cached", "report")
+        print_json({"runs": [{name: getattr(run, name) for name in fields} for run in runs]})
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("run", "started (UTC)", "status", "run", "cached", "models"):
+        table.add_column(title)
+    for run in runs:
+        table.add_row(run.id, run.started[:19], run.status, str(run.executed), str(run.cached), str(len(run.models)))
+    stdout().print(table if runs else "No runs yet. `herdbook new NAME` writes a recipe to start from.")
+
+
+def _show_run(store: Store, run: Run, as_json: bool) -> None:
+    import json
+    from pathlib import Path
+
+    matrix: list[dict[str, Any]] = []
+    if run.report and Path(run.report).exists():
+        matrix = json.loads((Path(run.report).parent / "matrix.json").read_text())
+    if as_json:
+        from dataclasses import asdict
+
+        models = {mix: str(store.artifact_path(run.steps[n]) / "model") for mix, n in run.models.items() if n in run.steps}
+        print_json({**asdict(run), "matrix": matrix, "models": models})
+        return
+    from rich.table import Table
+
+    console = stdout()
+    console.print(f"[bold]{run.id}[/]  {run.status}, {run.executed} steps run, {run.cached} cached, from {run.file}")
+    columns = list(dict.fromkeys(row["benchmark"] for row in matrix))
+    table = Table(title="score in % with its 95 % interval", title_justify="left", box=None, pad_edge=False)
+    for title in ("mix", *columns):
+        table.add_column(title)
+    for mix, seed in dict.fromkeys((row["mix"], row["seed"]) for row in matrix):
+        cells = {row["benchmark"]: row for row in matrix if (row["mix"], row["seed"]) == (mix, seed)}
+        texts = [
+            f"{cells[c]['value'] * 100:5.1f} [dim]{cells[c]['low'] * 100:.0f}-{cells[c]['high'] * 100:.0f}[/]" if c in cells else ""
+            for c in columns
+        ]
+        table.add_row(f"{mix}:{seed}" if seed else mix, *texts)
+    if matrix:
+        console.print(table)
+    if run.report:
+        console.print(f"Report: {Path(run.report).as_uri()}", soft_wrap=True)
+
+
+def _show_artifact(store: Store, what: str, as_json: bool) -> None:
+    from herdbook.cli.resolve import resolve_artifact
+
+    artifact, run = resolve_artifact(store, what)
+    scores = scores_of(store, artifact, run)
+    if as_json:
+        print_json({"artifact": _as_json(artifact), "scores": scores, "pedigree": pedigree(store, artifact)})
+        return
+    console = stdout()
+    console.print(_tree(store, artifact))
+    console.print(f"folder: {artifact.path}", soft_wrap=True)
+    for name, value in artifact.stats.items():
+        text = str(value)
+        if len(text) < 200:
+            console.print(f"  {name}: {text}")
+    for score in scores:
+        console.print(
+            f"  {score['benchmark']}: {score['value'] * 100:.1f} % [{score['low'] * 100:.1f}, {score['high'] * 100:.1f}] n={score['n']}"
+        )
+
+
+def _as_json(artifact: Artifact) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {**asdict(artifact.manifest), "path": str(artifact.path)}
+
+
+def pedigree(store: Store, artifact: Artifact) -> dict[str, dict[str, Any]]:
+    """Return every ancestor by key: step, kind, digest, inputs."""
+    found: dict[str, dict[str, Any]] = {}
+    waiting = [artifact.manifest.key]
+    while waiting:
+        key = waiting.pop()
+        ancestor = store.get(key)
+        if key in found or ancestor is None:
+            continue
+        manifest = ancestor.manifest
+        found[key] = {"step": manifest.step, "kind": manifest.kind, "digest": manifest.digest, "inputs": manifest.inputs}
+        waiting += manifest.inputs.values()
+    return found
+
+
+def scores_of(store: Store, artifact: Artifact, run: Run | None) -> list[dict[str, Any]]:
+    """Return the scores that a run measured on a model."""
+    if run is None or artifact.manifest.kind != "model":
+        return []
+    found = []
+    for score in run.scores:
+        measured = store.get(run.steps[score["node"]]) if score["node"] in run.steps else None
+        if measured is not None and measured.manifest.inputs.get("model") == artifact.manifest.key:
+            stats = measured.stats
+            found.append({"benchmark": score["benchmark"], **{key: stats[key] for key in ("metric", "value", "low", "high", "n")}})
+    return found
+
+
+def _tree(store: Store, artifact: Artifact) -> Tree:
+    from rich.tree import Tree
+
+    def label(found: Artifact) -> str:
+        manifest = found.manifest
+        return f"[bold]{manifest.step}[/] {manifest.kind} [dim]{manifest.key[:12]} {manifest.seconds:.1f} s {manifest.created}[/]"
+
+    def grow(branch: Tree, found: Artifact) -> None:
+        for name, key in found.manifest.inputs.items():
+            parent = store.get(key)
+            if parent is None:
+                branch.add(f"{name}: {key[:12]} [red]removed[/]")
+            else:
+                grow(branch.add(f"[dim]{name}:[/] {label(parent)}"), parent)
+
+    tree = Tree(label(artifact))
+    grow(tree, artifact)
+    return tree

@@ -1,0 +1,94 @@
+"""Content addresses: SHA-256 of canonical configs, of files and of folders."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+LOGS_FOLDER = "logs"  # inside an artifact: times and speeds, no part of its digest
+
+
+class FileRef(BaseModel):
+    """A file that a step reads, identified by its bytes. The path is where it lies today and is not hashed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    sha256: str
+    size: int
+    path: str = Field(default="", exclude=True)
+
+
+def canonical_json(value: Any) -> bytes:
+    """Encode JSON values to one byte string per value: sorted keys, no spaces, no NaN.
+
+    Raises TypeError for what has no JSON form and ValueError for NaN and infinities.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def sha256_of(value: Any) -> str:
+    """Return the hex SHA-256 of a JSON value's canonical form."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def step_key(step: str, version: int, config: BaseModel, inputs: dict[str, str]) -> str:
+    """Return the key of a step's result: hash of step kind, version, config and the digests of its inputs.
+
+    The config is dumped through its schema, so `1` given for a float field and `1.0` are the same config.
+    """
+    return sha256_of({"step": step, "version": version, "config": config.model_dump(mode="json"), "inputs": inputs})
+
+
+def file_digest(path: Path) -> str:
+    """Return the hex SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def tree_digest(folder: Path) -> tuple[str, int]:
+    """Return (digest, bytes) of a folder: relative names and contents, `logs/` left out, links followed."""
+    entries: list[list[str]] = []
+    size = 0
+    for root, folders, files in os.walk(folder, followlinks=True):
+        folders.sort()
+        relative = Path(root).relative_to(folder)
+        if relative.parts[:1] == (LOGS_FOLDER,):
+            continue
+        for name in sorted(files):
+            path = Path(root) / name
+            entries.append([(relative / name).as_posix(), file_digest(path)])
+            size += path.stat().st_size
+    entries.sort()
+    return sha256_of(entries), size
+
+
+class DigestCache:
+    """Remembers file digests by (path, size, modification time), so that a plan need not read big files again."""
+
+    def __init__(self, database: Path) -> None:
+        self.database = database
+
+    def file(self, path: Path) -> FileRef:
+        """Return the FileRef of `path`, hashing its bytes only if it changed since it was last seen."""
+        path = path.resolve()
+        status = path.stat()
+        seen = (str(path), status.st_size, status.st_mtime_ns)
+        with closing(sqlite3.connect(self.database, timeout=30)) as connection, connection:
+            connection.execute(
+                "create table if not exists digests (path text primary key, size int, mtime int, sha256 text)"
+            )
+            row = connection.execute(
+                "select sha256 from digests where path = ? and size = ? and mtime = ?", seen
+            ).fetchone()
+            if row is None:
+                row = (file_digest(path),)
+                connection.execute("insert or replace into digests values (?, ?, ?, ?)", (*seen, row[0]))
+        return FileRef(name=path.name, sha256=row[0], size=status.st_size, path=str(path))

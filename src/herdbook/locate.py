@@ -1,0 +1,58 @@
+"""Find the files that a recipe names: paths, folders, globs and `builtin:` names, relative to the recipe's data folder."""
+
+from __future__ import annotations
+
+import glob
+import os
+from pathlib import Path
+
+from herdbook.core.digest import FileRef
+from herdbook.core.errors import DataError
+from herdbook.core.store import Store
+
+BUILTIN = "builtin:"
+HUB = "hub:"
+
+
+def is_remote(path: str) -> bool:
+    """True for what has no local files: hub datasets and generated corpora."""
+    return path.startswith(HUB) or path == "builtin:corpus"
+
+
+def find_files(path: str | list[str], folder: Path) -> list[Path]:
+    """Return the files that `path` names, sorted within each entry. Hidden files are passed over.
+
+    A relative path starts from `folder` (the recipe's `data` folder), or, if nothing is there, from the working folder.
+    Raises DataError saying where was looked.
+    """
+    if isinstance(path, list):
+        return [file for entry in path for file in find_files(entry, folder)]
+    if path.startswith(BUILTIN):
+        from herdbook.builtin import builtin_path
+
+        return [builtin_path(path.removeprefix(BUILTIN))]
+    expanded = os.path.expanduser(path)
+    for start in dict.fromkeys((folder, Path.cwd())):
+        target = start / expanded
+        if target.is_file():
+            return [target]
+        if target.is_dir():
+            files = [file for file in sorted(target.rglob("*")) if file.is_file() and not _is_hidden(file, target)]
+            if not files:
+                raise DataError(f"The folder {target} is empty; name a file or a folder with data files.")
+            return files
+        if glob.has_magic(expanded):
+            files = [Path(name) for name in sorted(glob.glob(str(target), recursive=True)) if Path(name).is_file()]
+            if files:
+                return files
+    looked = " and ".join(str(start) for start in dict.fromkeys((folder, Path.cwd())))
+    raise DataError(f"there is no file, folder or match for {path!r} (looked in {looked}).")
+
+
+def _is_hidden(file: Path, top: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(top).parts)
+
+
+def file_refs(path: str | list[str], folder: Path, store: Store) -> list[FileRef]:
+    """Return `find_files` with the digest of each file's bytes."""
+    return [store.digests.file(file) for file in find_files(path, folder)]
