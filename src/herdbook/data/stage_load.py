@@ -1,0 +1,143 @@
+"""LOAD: the raw files of one source become conversations; what cannot be read becomes rejects.jsonl."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from pydantic import Field
+
+from herdbook.core.artifact import Artifact
+from herdbook.core.digest import FileRef
+from herdbook.core.errors import DataError
+from herdbook.core.progress import Progress
+from herdbook.core.step import Context, StepConfig
+from herdbook.core.types import Conversation, Reject
+from herdbook.data.detect import resolve_format
+from herdbook.data.source import Source, read_source, reason_key
+
+REJECTS_FILE = "rejects.jsonl"
+
+_REPORT_EVERY = 1000  # records between two progress reports
+
+
+class LoadConfig(StepConfig):
+    """One source of a recipe, its path resolved to files. Format `auto` looks at the first records."""
+
+    source: str
+    files: list[FileRef] = Field(default_factory=list)
+    format: str = "auto"
+    options: dict[str, Any] = Field(default_factory=dict)  # `path` where there are no files: hub:..., builtin:corpus
+    limit: int | None = Field(default=None, ge=1)
+    seed: int = 0
+    licence: str | None = None
+
+
+class Load:
+    """Read, convert, choose `limit` conversations by the seed if asked to, and write them in file order."""
+
+    kind = "conversations"
+    version = 1
+    reproducible = True
+    Config = LoadConfig
+
+    def run(self, config: LoadConfig, inputs: Mapping[str, Artifact], ctx: Context) -> dict[str, Any]:
+        """Write conversations.parquet and rejects.jsonl. Raises DataError if no record could be used."""
+        from herdbook.data.summary import Summary
+        from herdbook.data.table import CONVERSATIONS_FILE, write_conversations
+
+        files = tuple((Path(file.path), file.name) for file in config.files)
+        named = Source(config.source, config.format, files, config.options, config.licence)
+        source, reason = resolve_format(named)
+        summary = Summary()
+        with (ctx.out / REJECTS_FILE).open("w", encoding="utf-8") as rejects:
+            reading = _Reading(rejects, ctx.progress)
+            kept: Iterable[Conversation] = reading.conversations(source)
+            if config.limit is not None:
+                kept = choose(kept, config.limit, config.seed)
+            write_conversations(ctx.out / CONVERSATIONS_FILE, _counted(kept, summary))
+        if reading.converted == 0:
+            raise DataError(reading.nothing_kept(source))
+        return {
+            **summary.as_stats(),
+            "format": source.format,
+            "format_reason": reason,
+            "records": reading.records,
+            "converted": reading.converted,
+            "rejected": reading.rejected,
+            "reasons": dict(reading.reasons.most_common()),
+            "licences": sorted({config.licence} if config.licence else summary.licences),
+            "files": [{"name": file.name, "sha256": file.sha256, "size": file.size} for file in config.files],
+        }
+
+
+def choose(conversations: Iterable[Conversation], limit: int, seed: int) -> list[Conversation]:
+    """Choose `limit` conversations by a hash of seed and id, and return them in the order they came.
+
+    Memory holds `limit` conversations; a larger limit keeps all that a smaller one chose.
+    """
+    from xxhash import xxh3_64_intdigest
+
+    heap: list[tuple[int, int, Conversation]] = []  # (-hash, -position): the largest hash goes first
+    for position, conversation in enumerate(conversations):
+        entry = (-xxh3_64_intdigest(f"{seed}\x1f{conversation.id}".encode()), -position, conversation)
+        if len(heap) < limit:
+            heapq.heappush(heap, entry)
+        else:
+            heapq.heappushpop(heap, entry)
+    return [conversation for _, _, conversation in sorted(heap, key=lambda entry: -entry[1])]
+
+
+@dataclass(slots=True)
+class _Reading:
+    """Counts records while they stream by, and writes the rejects."""
+
+    rejects: TextIO
+    progress: Progress
+    records: int = 0
+    converted: int = 0  # conversations, before `limit`
+    rejected: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    first: Reject | None = None
+
+    def conversations(self, source: Source) -> Iterator[Conversation]:
+        for result in read_source(source):
+            self.records += 1
+            if self.records % _REPORT_EVERY == 0:
+                self.progress.update(self.records, unit="records")
+            if isinstance(result, Reject):
+                self._reject(result)
+                continue
+            self.converted += len(result)
+            yield from result
+
+    def _reject(self, reject: Reject) -> None:
+        self.rejected += 1
+        self.reasons[reason_key(reject)] += 1
+        self.first = self.first or reject
+        line = json.dumps(asdict(reject), ensure_ascii=False)
+        self.rejects.write(line.encode("utf-8", "backslashreplace").decode() + "\n")
+
+    def nothing_kept(self, source: Source) -> str:
+        place = ""
+        if self.first:
+            what = f"{self.first.field} {self.first.reason}".strip()
+            place = f" The first one, {self.first.file}:{self.first.line}, {what}."
+        return (
+            f"None of the {self.records} records of source {source.name!r} could be used as format {source.format!r}."
+            f"{place} Set the source's `format`, or run `herdbook check` on the file."
+        )
+
+
+def _counted(conversations: Iterable[Conversation], summary: Any) -> Iterator[Conversation]:
+    for conversation in conversations:
+        summary.add((conversation,))
+        yield conversation
+
+
+LOAD = Load()

@@ -1,0 +1,10 @@
+"""The steps from raw files to packed tokens. Light: the plan imports this, and nothing heavy comes with it."""
+
+from __future__ import annotations
+
+from herdbook.data.stage_encode import ENCODE
+from herdbook.data.stage_load import LOAD
+from herdbook.data.stage_mix import MIX
+from herdbook.data.stage_prepare import PREPARE
+
+__all__ = ["ENCODE", "LOAD", "MIX", "PREPARE"]

@@ -1,0 +1,156 @@
+"""ENCODE: conversations on disk become packed tokens; what cannot is told."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import small_tokenizers
+from herdbook.chat.renderer import load_renderer
+from herdbook.chat.tokenizer import load_tokenizer, save_tokenizer
+from herdbook.core.artifact import Artifact, Manifest
+from herdbook.core.errors import DataError, ModelError, TemplateError
+from herdbook.core.progress import SilentProgress
+from herdbook.core.step import Context
+from herdbook.core.types import Conversation, Message, Runtime
+from herdbook.data.pack import PackedData
+from herdbook.data.stages import ENCODE
+from herdbook.data.table import write_conversations
+
+
+def pair(number: int, question: str, answer: str, source: str = "a", **meta: Any) -> Conversation:
+    return Conversation(f"{source}:{number}", source, (Message("user", question), Message("assistant", answer)), meta)
+
+
+def encode(folder: Path, rows: list[Conversation], tokenizer: str = "bytes_only", **config: Any) -> dict[str, Any]:
+    for name in ("data", "base/model", "out", "scratch"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    write_conversations(folder / "data/conversations.parquet", rows)
+    save_tokenizer(small_tokenizers.ALL[tokenizer](), folder / "base/model", "{{ messages }}")
+    manifest = Manifest("x", "x", "k", "d", 1, {}, {}, {"rows": len(rows)})
+    inputs = {"conversations": Artifact(folder / "data", manifest), "model": Artifact(folder / "base", manifest)}
+    context = Context(folder / "out", folder / "scratch", Runtime(), SilentProgress())
+    stats = ENCODE.run(ENCODE.Config(**{"template": "tulu", "max_length": 200} | config), inputs, context)
+    assert json.loads(json.dumps(stats)) == stats  # JSON values only
+    return stats
+
+
+def rejects(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "out/rejects.jsonl").read_text().splitlines()]
+
+
+def test_rows_are_those_of_the_renderer_in_order(tmp_path: Path) -> None:
+    rows = [pair(i, "q" * (i % 50), f"é{i} 🐪", "ab"[i % 2]) for i in range(4321)]
+    stats = encode(tmp_path, rows)
+    data = PackedData.open(tmp_path / "out")
+    renderer = load_renderer(small_tokenizers.bytes_only(), "tulu")
+    for row in (0, 1, 2000, 4320):
+        expected = renderer.render(rows[row].messages)
+        at = slice(data.offsets[row], data.offsets[row + 1])
+        assert data.ids[at].tolist() == expected.ids.tolist()
+        assert data.trained[at].tolist() == expected.trained.tolist()
+    names = json.loads((tmp_path / "out/sources.json").read_text())
+    assert [names[s] for s in data.sources[:3]] == ["a", "b", "a"]
+    assert sorted(data.packs.tolist()) == list(range(4321))
+    assert all(data.lengths[data.rows_of(p)].sum() <= 200 for p in range(data.num_packs))
+    assert stats["rows"] == 4321
+    assert stats["tokens"] == len(data.ids) == sum(s["tokens"] for s in stats["by_source"].values())
+    assert stats["trained_tokens"] == int(data.trained.sum())
+    assert stats["fill"] == pytest.approx(len(data.ids) / (data.num_packs * 200), abs=1e-6)
+    assert stats["rejected"] == stats["truncated"] == 0
+    assert sum(stats["by_source"]["a"]["lengths"]["counts"]) == stats["by_source"]["a"]["rows"] == 2161
+
+
+def test_the_tokenizer_folder_renders_what_was_trained(tmp_path: Path) -> None:
+    rows = [pair(0, "Why?", "So.")]
+    stats = encode(tmp_path, rows, "llama3_like", template="llama3")
+    again = load_renderer(load_tokenizer(tmp_path / "out/tokenizer"), "tokenizer")
+    assert again.fingerprint == stats["fingerprint"]
+    assert again.render(rows[0].messages).ids.tolist() == PackedData.open(tmp_path / "out").ids.tolist()
+
+
+def test_without_packing_each_row_is_a_pack(tmp_path: Path) -> None:
+    stats = encode(tmp_path, [pair(i, "q", "a" * i) for i in range(5)], packing=False)
+    data = PackedData.open(tmp_path / "out")
+    assert stats["packs"] == data.num_packs == 5
+    assert data.packs.tolist() == [0, 1, 2, 3, 4]
+    assert stats["fill"] == pytest.approx(len(data.ids) / (5 * data.lengths.max()), abs=1e-6)
+
+
+def test_cut_rows_are_counted_and_rows_without_trained_tokens_set_aside(tmp_path: Path) -> None:
+    rows = [
+        pair(0, "q", "a"),
+        pair(1, "q", "a" * 300),  # loses the end of its answer
+        pair(2, "q" * 300, "a", file="f.jsonl", line=7),  # loses the whole answer
+        Conversation("n", "a", (Message("user", "q"),)),
+        Conversation("l", "a", (Message("user", "q"), Message("assistant", "b"), Message("user", "q" * 300))),
+    ]
+    stats = encode(tmp_path, rows)
+    assert (stats["rows"], stats["rejected"], stats["truncated"], stats["lost_end"]) == (3, 2, 2, 1)
+    assert stats["reasons"] == {
+        "every trained token lies beyond max_length": 1,
+        "no assistant turn to train on": 1,
+    }
+    cut, silent = rejects(tmp_path)
+    assert (cut["id"], cut["file"], cut["line"]) == ("a:2", "f.jsonl", 7)
+    assert "max_length is 200, the first trained token is number 326 of 328" in cut["detail"]
+    assert silent["id"] == "n"
+    data = PackedData.open(tmp_path / "out")
+    assert data.lengths.tolist()[1:] == [200, 200]
+    assert int(data.lengths.max()) <= 200
+
+
+def test_rows_that_the_template_refuses_are_set_aside(tmp_path: Path) -> None:
+    twice = Conversation("t", "a", (Message("user", "q"), Message("user", "r"), Message("assistant", "s")))
+    stats = encode(tmp_path, [twice, pair(1, "q", "a")], template="llama2")
+    assert (stats["rows"], stats["rejected"]) == (1, 1)
+    assert "user and assistant messages in turns" in rejects(tmp_path)[0]["reason"]
+
+
+def test_nothing_left_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"None of the 2 conversations can be trained on.*Raise max_length"):
+        encode(tmp_path, [pair(0, "q", "a"), pair(1, "q", "b")], max_length=8)
+    with pytest.raises(DataError, match="no conversation to encode"):
+        encode(tmp_path, [])
+
+
+def test_what_the_tokenizer_cannot_express_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(TemplateError, match="cannot represent"):
+        encode(tmp_path, [pair(0, "q", "a")], "gpt2_like", template="chatml")
+    (tmp_path / "base/model/tokenizer.json").unlink()
+    manifest = Manifest("x", "x", "k", "d", 1, {}, {})
+    inputs = {"conversations": Artifact(tmp_path / "data", manifest), "model": Artifact(tmp_path / "base", manifest)}
+    context = Context(tmp_path / "out", tmp_path / "scratch", Runtime(), SilentProgress())
+    with pytest.raises(ModelError, match="holds no tokenizer"):
+        ENCODE.run(ENCODE.Config(template="tulu", max_length=10), inputs, context)
+
+
+def test_special_text_is_counted(tmp_path: Path) -> None:
+    stats = encode(tmp_path, [pair(0, "</s></s>", "<s>"), pair(1, "q", "a")])
+    assert stats["special_text_neutralised"] == 3
+    end = small_tokenizers.bytes_only().eos_id
+    assert Counter(PackedData.open(tmp_path / "out").ids.tolist())[end] == 2
+
+
+def test_examples_show_what_is_trained(tmp_path: Path) -> None:
+    stats = encode(tmp_path, [pair(0, "Why?", "So."), pair(1, "x", "y", "b")])
+    assert stats["examples"] == [
+        [["<s><|user|>\nWhy?\n<|assistant|>\n", 0], ["So.</s>", 1], ["\n", 0]],
+        [["<s><|user|>\nx\n<|assistant|>\n", 0], ["y</s>", 1], ["\n", 0]],
+    ]
+
+
+def test_the_same_input_writes_the_same_bytes(tmp_path: Path) -> None:
+    rows = [pair(i, "q" * (i % 7), "a" * (i % 5)) for i in range(100)]
+    for name in ("one", "two"):
+        encode(tmp_path / name, rows, seed=3)
+    files = sorted(p.relative_to(tmp_path / "one/out") for p in (tmp_path / "one/out").rglob("*") if p.is_file())
+    assert len(files) == 11
+    for file in files:
+        assert (tmp_path / "one/out" / file).read_bytes() == (tmp_path / "two/out" / file).read_bytes()
+    assert np.load(tmp_path / "one/out/offsets.npy").dtype == np.int64
