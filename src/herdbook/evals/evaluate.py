@@ -1,0 +1,224 @@
+"""Run one model on the items of one benchmark: prompts, one engine call, answers, scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from transformers import AutoConfig
+
+from herdbook.chat.renderer import Renderer, load_renderer
+from herdbook.chat.tokenizer import ChatTokenizer, load_tokenizer
+from herdbook.core.artifact import Artifact
+from herdbook.core.digest import sha256_of
+from herdbook.core.progress import Progress
+from herdbook.core.types import Runtime
+from herdbook.engines.base import Completion, Engine, Sampling
+from herdbook.engines.loading import ADAPTER_CONFIG, adapter_base
+from herdbook.engines.open import open_engine
+from herdbook.evals.benchmark import Benchmark, Item, Preset, Shots, preset_identity
+from herdbook.evals.prompts import Encoded, PromptEncoder, encode_items, prompt_limit
+from herdbook.evals.scores import Answered, Score, ScoreIdentity, summarise
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A benchmark as it is to be measured: the module, its preset with options applied, items and shots by task."""
+
+    label: str  # for messages
+    name: str
+    preset_name: str
+    benchmark: Benchmark
+    preset: Preset
+    items: Sequence[Item]
+    shots: Mapping[str, Shots]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The model under test. `renderer` None: prompts are plain text. `context`: tokens it can attend to, if limited."""
+
+    engine: Engine
+    tokenizer: ChatTokenizer
+    renderer: Renderer | None
+    context: int | None
+    model_digest: str  # of the model's artifact
+
+
+def open_subject(model: Artifact, template: str | None, chat: bool | None, dtype: str, runtime: Runtime) -> Subject:
+    """Load the model of an artifact with its tokenizer.
+
+    `chat` None uses a chat template where there is one: `template`, or else the tokenizer's own.
+    """
+    folder = model.path / "model"
+    tokenizer = load_tokenizer(folder)
+    chats = chat if chat is not None else template is not None or tokenizer.chat_template is not None
+    renderer = load_renderer(tokenizer, template or "tokenizer") if chats else None
+    digest = model.manifest.digest
+    engine = open_engine(folder, dtype, runtime.device, runtime.threads, digest)
+    return Subject(engine, tokenizer, renderer, context_length(folder), digest)
+
+
+def context_length(folder: Path) -> int | None:
+    """Return how many tokens the model of a folder was made for, None if its config does not say."""
+    base = adapter_base(folder) if (folder / ADAPTER_CONFIG).is_file() else folder
+    config = AutoConfig.from_pretrained(base, local_files_only=True).get_text_config(decoder=True)
+    return getattr(config, "max_position_embeddings", None)
+
+
+def evaluate(measured: Measured, subject: Subject, progress: Progress) -> tuple[Score, list[Answered]]:
+    """Return the score and one row per item, in the order of the items."""
+    preset = measured.preset
+    encoder = PromptEncoder(subject.tokenizer, subject.renderer)
+    limit = prompt_limit(preset, subject.context)
+    prompts = encode_items(
+        encoder, measured.benchmark, preset, measured.items, lambda item: measured.shots[item.task], limit
+    )
+    if preset.kind == "choice":
+        answered, decoding = _choose(measured, subject.engine, encoder, prompts), {"method": "most likely choice"}
+    else:
+        sampling = _sampling(preset, subject, prompts)
+        answered, decoding = _generate(measured, subject, prompts, sampling, progress), asdict(sampling)
+    identity = _identity(measured, subject, prompts, decoding)
+    full_shots = max((len(shots.examples) for shots in measured.shots.values()), default=0)
+    score = summarise(preset.metric, full_shots, answered, identity)
+    _note_problems(measured.label, score, progress)
+    return score, answered
+
+
+def _sampling(preset: Preset, subject: Subject, prompts: Sequence[Encoded]) -> Sampling:
+    """Greedy decoding that ends as the template says (chat) or as the preset says (plain text)."""
+    room = preset.max_new_tokens
+    if subject.context is not None:
+        room = min(room, subject.context - max((len(prompt.ids) for prompt in prompts), default=0))
+    if subject.renderer is not None:
+        ids, strings = subject.renderer.stop_ids, subject.renderer.stop_strings
+    else:
+        eos = subject.tokenizer.eos_id
+        ids, strings = (eos,) if eos is not None else (), preset.stops
+    return Sampling(max_new_tokens=room, stop_ids=tuple(ids), stop_strings=tuple(strings))
+
+
+def _generate(
+    measured: Measured, subject: Subject, prompts: Sequence[Encoded], sampling: Sampling, progress: Progress
+) -> list[Answered]:
+    fitting = [prompt.ids for prompt in prompts if prompt.ids]
+    completions = iter(subject.engine.generate(fitting, sampling, progress) if fitting else [])
+    answered = []
+    for item, prompt in zip(measured.items, prompts, strict=True):
+        if not prompt.ids:
+            answered.append(_too_long(item, prompt))
+            continue
+        completion = next(completions)[0]
+        text = _completion_text(completion, subject.renderer)
+        extracted = measured.benchmark.extract(text, item, measured.preset)
+        score = 0.0 if extracted is None else measured.benchmark.score(extracted, item, measured.preset)
+        answered.append(_row(item, prompt, text, list(completion.ids), completion.termination, extracted, score))
+    return answered
+
+
+def _completion_text(completion: Completion, renderer: Renderer | None) -> str:
+    return completion.text if renderer is None else renderer.parse(completion.ids).text
+
+
+def _choose(measured: Measured, engine: Engine, encoder: PromptEncoder, prompts: Sequence[Encoded]) -> list[Answered]:
+    """Score every choice's letter after the prompt and take the most likely; the first of equals wins."""
+    continuations: dict[tuple[str, int], list[list[int]]] = {}
+    pairs, letters_of = [], []
+    for item, prompt in zip(measured.items, prompts, strict=True):
+        letters = LETTERS[: len(item.choices)]
+        built = measured.benchmark.prompt(item, measured.shots[item.task], measured.preset)
+        line = built.plain.rsplit("\n", 1)[-1] if encoder.renderer is None else built.answer_start
+        endings = continuations.setdefault((line, len(letters)), [])
+        if not endings:
+            endings.extend(encoder.continuations(built, letters))
+        letters_of.append((letters, endings))
+        pairs.extend((prompt.ids, ending) for ending in endings if prompt.ids)
+    scored = iter(engine.score(pairs) if pairs else [])
+    answered = []
+    for item, prompt, (letters, endings) in zip(measured.items, prompts, letters_of, strict=True):
+        if not prompt.ids:
+            answered.append(_too_long(item, prompt))
+            continue
+        logprobs = [next(scored).logprob for _ in letters]
+        best = int(np.argmax(logprobs))
+        score = measured.benchmark.score(letters[best], item, measured.preset)
+        answered.append(_row(item, prompt, letters[best], endings[best], "choice", letters[best], score, logprobs))
+    return answered
+
+
+def _too_long(item: Item, prompt: Encoded) -> Answered:
+    """An item that was never asked: scored 0, and guessing would not have scored on it either."""
+    return replace(_row(item, prompt, "", [], "too_long", None, 0.0), chance=0.0)
+
+
+def _row(
+    item: Item,
+    prompt: Encoded,
+    completion: str,
+    completion_ids: list[int],
+    termination: str,
+    extracted: str | None,
+    score: float,
+    logprobs: list[float] | None = None,
+) -> Answered:
+    return Answered(
+        id=item.id,
+        task=item.task,
+        family=item.family or item.task,
+        question=item.question,
+        target=item.target,
+        chance=item.chance,
+        prompt=prompt.text,
+        prompt_ids=prompt.ids,
+        shots=prompt.shots,
+        completion=completion,
+        completion_ids=completion_ids,
+        termination=termination,
+        extracted=extracted,
+        score=score,
+        choice_logprobs=logprobs,
+    )
+
+
+def _identity(
+    measured: Measured, subject: Subject, prompts: Sequence[Encoded], decoding: Mapping[str, object]
+) -> ScoreIdentity:
+    items = measured.items
+    contents = [[item.id, item.question, item.target, list(item.choices)] for item in items]
+    renderer = subject.renderer
+    return ScoreIdentity(
+        benchmark=measured.name,
+        version=measured.benchmark.VERSION,
+        preset=measured.preset_name,
+        setting=preset_identity(measured.preset),
+        items={
+            "count": len(items),
+            "ids_sha256": sha256_of([item.id for item in items]),
+            "contents_sha256": sha256_of(contents),
+        },
+        prompts={
+            "chat": renderer is not None,
+            "text_sha256": sha256_of([prompt.text for prompt in prompts]),
+            "ids_sha256": sha256_of([prompt.ids for prompt in prompts]),
+            "shots": sum(prompt.shots for prompt in prompts),
+            "template_fingerprint": renderer.fingerprint if renderer is not None else subject.tokenizer.fingerprint(""),
+        },
+        decoding={key: list(value) if isinstance(value, tuple) else value for key, value in decoding.items()},
+        engine=dict(subject.engine.identity),
+        model_digest=subject.model_digest,
+    )
+
+
+def _note_problems(label: str, score: Score, progress: Progress) -> None:
+    """Say what a reader of the score must know."""
+    if score.invalid:
+        progress.note(f"{label}: no answer could be read from {score.invalid} of {score.n} completions (scored 0).")
+    if score.shots_dropped:
+        progress.note(f"{label}: {score.shots_dropped} of {score.n} prompts lost solved examples to fit the model.")
+    if score.too_long:
+        progress.note(f"{label}: {score.too_long} of {score.n} questions do not fit the model at all (scored 0).")

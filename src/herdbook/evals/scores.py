@@ -1,0 +1,187 @@
+"""A score artifact: `score.json` (numbers with intervals, and what exactly was measured) and `items.parquet` (one row
+per item: prompt, completion, extracted answer, score). Same answers, same bytes: it holds no times and no paths.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+
+from herdbook.core.errors import DataError
+from herdbook.evals.benchmark import Metric
+from herdbook.evals.stats import Estimate, Floats, equal_weights, estimate, macro_weights
+
+SCORE_FILE = "score.json"
+ITEMS_FILE = "items.parquet"
+
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("task", pa.string(), nullable=False),
+        pa.field("question", pa.string(), nullable=False),
+        pa.field("target", pa.string(), nullable=False),
+        pa.field("prompt", pa.string(), nullable=False),  # exactly what the model saw, special tokens as text
+        pa.field("prompt_ids", pa.list_(pa.int32()), nullable=False),
+        pa.field("shots", pa.int32(), nullable=False),  # solved examples left in the prompt
+        pa.field("completion", pa.string(), nullable=False),
+        pa.field("completion_ids", pa.list_(pa.int32()), nullable=False),
+        pa.field("termination", pa.string(), nullable=False),  # stop | length | choice | too_long
+        pa.field("extracted", pa.string()),  # null: no answer could be read
+        pa.field("score", pa.float64(), nullable=False),
+        pa.field("weight", pa.float64(), nullable=False),  # of the item in the primary metric; they sum to 1
+        pa.field("chance", pa.float64(), nullable=False),
+        pa.field("choice_logprobs", pa.list_(pa.float64())),  # natural log, one per choice; null when generated
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One item with the model's answer and its score: a row of `items.parquet` without the weight."""
+
+    id: str
+    task: str
+    family: str
+    question: str
+    target: str
+    chance: float
+    prompt: str
+    prompt_ids: Sequence[int]
+    shots: int
+    completion: str
+    completion_ids: Sequence[int]
+    termination: str
+    extracted: str | None
+    score: float
+    choice_logprobs: Sequence[float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreIdentity:
+    """What a score is the score of. Two scores differ in what they measured exactly where their identities differ."""
+
+    benchmark: str
+    version: int
+    preset: str
+    setting: dict[str, Any]  # the preset's fields, options applied
+    items: dict[str, Any]  # count, ids_sha256, contents_sha256
+    prompts: dict[str, Any]  # count, text_sha256, ids_sha256, chat, template_fingerprint, shots dropped
+    decoding: dict[str, Any]
+    engine: dict[str, str]
+    model_digest: str  # of the model's artifact
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The result of one model on one benchmark. All values are fractions 0..1 with 95 % intervals."""
+
+    benchmark: str
+    preset: str
+    metric: str  # the primary one, a key of `metrics`
+    chance: float  # what guessing gives in the primary metric
+    n: int
+    invalid: int  # completions from which no answer could be read, scored 0
+    too_long: int  # items whose prompt does not fit the model even without shots, scored 0
+    shots_dropped: int  # prompts that lost solved examples because they were too long
+    metrics: dict[str, Estimate]
+    by_task: dict[str, dict[str, float]]
+    identity: ScoreIdentity
+
+    @property
+    def estimate(self) -> Estimate:
+        return self.metrics[self.metric]
+
+
+def summarise(metric: Metric, full_shots: int, answered: Sequence[Answered], identity: ScoreIdentity) -> Score:
+    """Compute all metrics of a run's items, in the order of `answered`.
+
+    `accuracy` is the mean over items (micro); `task_mean` over tasks (macro) and `family_mean` over families of tasks
+    are there when the benchmark has several.
+    """
+    scores = np.array([row.score for row in answered])
+    weights = metric_weights(answered)
+    if metric not in weights:  # a single task: its mean is the mean over items
+        weights[metric] = equal_weights(len(answered))
+    chances = np.array([row.chance for row in answered])
+    return Score(
+        benchmark=identity.benchmark,
+        preset=identity.preset,
+        metric=metric,
+        chance=float(weights[metric] @ chances),
+        n=len(answered),
+        invalid=sum(row.extracted is None and row.termination != "too_long" for row in answered),
+        too_long=sum(row.termination == "too_long" for row in answered),
+        shots_dropped=sum(row.shots < full_shots for row in answered),
+        metrics={key: estimate(scores, shares) for key, shares in weights.items()},
+        by_task=_by_task(answered),
+        identity=identity,
+    )
+
+
+def metric_weights(answered: Sequence[Answered]) -> dict[str, Floats]:
+    """Return the item weights of every metric that these items have."""
+    tasks = [row.task for row in answered]
+    families = [row.family or row.task for row in answered]
+    weights = {"accuracy": equal_weights(len(answered))}
+    if len(set(tasks)) > 1:
+        weights["task_mean"] = macro_weights(tasks)
+    if len(set(families)) < len(set(tasks)):
+        weights["family_mean"] = macro_weights(tasks, families)
+    return weights
+
+
+def _by_task(answered: Sequence[Answered]) -> dict[str, dict[str, float]]:
+    groups: dict[str, list[Answered]] = {}
+    for row in answered:
+        groups.setdefault(row.task, []).append(row)
+    table = {}
+    for task, rows in sorted(groups.items()):
+        found = estimate([row.score for row in rows])
+        chance = sum(row.chance for row in rows) / len(rows)
+        table[task] = {"value": found.value, "low": found.low, "high": found.high, "n": found.n, "chance": chance}
+    return table
+
+
+def write_score(folder: Path, score: Score, answered: Sequence[Answered]) -> None:
+    """Write `score.json` and `items.parquet` into `folder`."""
+    weights = metric_weights(answered).get(score.metric)
+    weights = equal_weights(len(answered)) if weights is None else weights
+    rows = [
+        {name: getattr(row, name) for name in SCHEMA.names if name != "weight"} | {"weight": float(weight)}
+        for row, weight in zip(answered, weights, strict=True)
+    ]
+    parquet.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), folder / ITEMS_FILE, compression="zstd")
+    text = json.dumps(score_json(score), indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / SCORE_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def score_json(score: Score) -> dict[str, Any]:
+    """Return the content of `score.json`: the score with its primary estimate at the top."""
+    first = {"benchmark": score.benchmark, "preset": score.preset, "metric": score.metric}
+    return first | asdict(score.estimate) | asdict(score)
+
+
+def read_score(folder: Path) -> Score:
+    """Read `score.json` of a score artifact. Raises DataError if the folder holds none."""
+    path = folder / SCORE_FILE
+    if not path.is_file():
+        raise DataError(f"{folder}: there is no {SCORE_FILE}; this is not a finished score.")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    metrics = {key: Estimate(**value) for key, value in content["metrics"].items()}
+    fields = {key: content[key] for key in Score.__dataclass_fields__ if key not in ("metrics", "identity")}
+    return Score(**fields, metrics=metrics, identity=ScoreIdentity(**content["identity"]))
+
+
+def read_items(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read the rows of a score artifact, all columns or some. Raises DataError if the folder holds none."""
+    path = folder / ITEMS_FILE
+    if not path.is_file():
+        raise DataError(f"{folder}: there is no {ITEMS_FILE}; this is not a finished score.")
+    return parquet.read_table(path, columns=list(columns) if columns is not None else None)

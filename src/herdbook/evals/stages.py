@@ -1,0 +1,192 @@
+"""The two steps of evaluation: draw a benchmark's items once, then score each model on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from herdbook.core import catalog
+from herdbook.core.artifact import Artifact
+from herdbook.core.digest import FileRef
+from herdbook.core.errors import ConfigError, DataError, MissingDependency
+from herdbook.core.step import Context, StepConfig
+from herdbook.evals.benchmark import (
+    EvaluationOptions,
+    Selection,
+    needed_files,
+    preset_from,
+    preset_identity,
+    select,
+)
+
+
+def _selection(values: Mapping[str, Any]) -> tuple[Selection, EvaluationOptions]:
+    """Resolve benchmark, preset and options as a recipe gives them. Raises ConfigError."""
+    known = EvaluationOptions.model_fields
+    options = dict(values.get("options") or {})
+    for name in options:
+        if name not in known:
+            raise ConfigError(catalog.unknown(f"option of {values['benchmark']}", name, list(known)))
+    chosen = EvaluationOptions(**options)
+    return select(str(values["benchmark"]), values.get("preset"), chosen), chosen
+
+
+class ItemsConfig(StepConfig):
+    """Which items of which benchmark. `options` of the recipe are reduced to what matters for the items."""
+
+    benchmark: str
+    preset: str
+    version: int = Field(description="of the benchmark's module")
+    files: list[FileRef] = Field(default=[], description="local files; the hub's copy if empty")
+    limit: int | None = None
+    seed: int = 0
+    shots: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or "version" in values:
+            return values
+        selection, options = _selection(values)
+        refs = [FileRef.model_validate(value) for value in values.get("files") or []]
+        if refs:
+            wanted = set(needed_files(selection, [Path(ref.path) for ref in refs]))
+            refs = [ref for ref in refs if Path(ref.path) in wanted]
+        elif selection.benchmark.HUB is None:
+            raise ConfigError(f"{selection.name} has no data; it needs {selection.benchmark.NEEDS}.")
+        rest = {key: value for key, value in values.items() if key != "options"}
+        return rest | {
+            "benchmark": selection.name,
+            "preset": selection.preset_name,
+            "version": selection.benchmark.VERSION,
+            "files": refs,
+            "seed": options.seed,
+            "shots": selection.preset.shots,
+        }
+
+
+class Items:
+    """Read a benchmark's data, draw the items to ask, and keep the solved examples."""
+
+    kind = "items"
+    version = 1
+    reproducible = True
+    Config = ItemsConfig
+
+    def run(self, config: ItemsConfig, inputs: Mapping[str, Artifact], ctx: Context) -> dict[str, Any]:
+        """Write items.parquet and shots.json. Raises DataError for absent or malformed data."""
+        from herdbook.evals.items import draw, write_items
+
+        selection = select(config.benchmark, config.preset, EvaluationOptions(shots=config.shots))
+        if config.files:
+            files = needed_files(selection, [Path(ref.path) for ref in config.files])
+        else:
+            files = _download(selection, ctx)
+        loaded = selection.benchmark.load(files, selection.preset)
+        for note in loaded.notes:
+            ctx.progress.note(f"{selection.label}: {note}")
+        items = draw(loaded, selection.preset, config.limit, config.seed)
+        write_items(ctx.out, items, loaded.shots)
+        tasks: dict[str, int] = {}
+        for item in items:
+            tasks[item.task] = tasks.get(item.task, 0) + 1
+        return {
+            "benchmark": selection.name,
+            "preset": selection.preset_name,
+            "rows": len(items),
+            "available": loaded.available,
+            "tasks": tasks,
+            "chance": sum(item.chance for item in items) / len(items),
+            "notes": list(loaded.notes),
+            "licences": [selection.benchmark.LICENCE],
+            "files": [ref.name for ref in config.files] or [path.name for path in files],
+        }
+
+
+def _download(selection: Selection, ctx: Context) -> list[Path]:
+    """Fetch the benchmark's files from the hub. Raises DataError that says what to fetch by hand when that fails."""
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    except ImportError as error:
+        raise MissingDependency("The hub's client is not installed: pip install huggingface_hub.") from error
+    hub = selection.benchmark.HUB
+    if hub is None:
+        raise ConfigError(f"{selection.name} has no data; it needs {selection.benchmark.NEEDS}.")
+    ctx.progress.note(f"{selection.label}: fetching {hub.repository}, licence {selection.benchmark.LICENCE}.")
+    try:
+        folder = snapshot_download(
+            hub.repository, repo_type="dataset", revision=hub.revision, allow_patterns=list(hub.patterns)
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise DataError(
+            f"{selection.label}: the dataset {hub.repository} cannot be fetched from the hub ({type(error).__name__}). "
+            f"Get {selection.benchmark.NEEDS}, and name the folder with `data:`."
+        ) from error
+    return needed_files(selection, [path for path in Path(folder).rglob("*") if path.is_file()])
+
+
+class EvaluateConfig(StepConfig):
+    """How a model is asked. `setting` is the preset with the recipe's options applied: all of it is hashed."""
+
+    benchmark: str
+    preset: str
+    version: int = Field(description="of the benchmark's module")
+    setting: dict[str, Any]
+    template: str | None = Field(default=None, description="chat template; None: the tokenizer's own")
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or "version" in values:
+            return values
+        selection, _ = _selection(values)
+        rest = {key: value for key, value in values.items() if key != "options"}
+        return rest | {
+            "benchmark": selection.name,
+            "preset": selection.preset_name,
+            "version": selection.benchmark.VERSION,
+            "setting": preset_identity(selection.preset),
+        }
+
+
+class Evaluate:
+    """Ask one model the items of one benchmark and score its answers."""
+
+    kind = "scores"
+    version = 1
+    reproducible = True
+    Config = EvaluateConfig
+
+    def run(self, config: EvaluateConfig, inputs: Mapping[str, Artifact], ctx: Context) -> dict[str, Any]:
+        """Write score.json and items.parquet. Raises DataError, ModelError or TemplateError."""
+        from herdbook.evals.evaluate import Measured, evaluate, open_subject
+        from herdbook.evals.items import read_items
+        from herdbook.evals.scores import write_score
+
+        selection = select(config.benchmark, config.preset)
+        preset = preset_from(config.setting)
+        items, shots = read_items(inputs["items"].path)
+        measured = Measured(selection.label, selection.name, config.preset, selection.benchmark, preset, items, shots)
+        subject = open_subject(inputs["model"], config.template, preset.chat, config.dtype, ctx.runtime)
+        score, answered = evaluate(measured, subject, ctx.progress)
+        write_score(ctx.out, score, answered)
+        return {
+            "benchmark": score.benchmark,
+            "preset": score.preset,
+            "metric": score.metric,
+            "chance": score.chance,
+            **asdict(score.estimate),
+            "invalid": score.invalid,
+            "too_long": score.too_long,
+            "shots_dropped": score.shots_dropped,
+        }
+
+
+ITEMS = Items()
+EVALUATE = Evaluate()
