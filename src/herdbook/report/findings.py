@@ -1,0 +1,170 @@
+"""What the matrix says in plain sentences. Only what is significant after correction becomes a claim.
+
+Each rule reads cells and the composition of the mixes; no sentence is written for a particular recipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from herdbook.evals.matrix import Cell
+from herdbook.report.run_record import RunRecord
+from herdbook.report.tables import number, percent, points
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A piece of a sentence; `strong` marks the names and numbers that carry it."""
+
+    text: str
+    strong: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One sentence. For a gain or loss also where the score started and ended, as percentages for the drawing."""
+
+    kind: str  # gain | loss | breadth | flat | chance
+    sentence: tuple[Span, ...]
+    start: float | None = None
+    end: float | None = None
+    chance: float | None = None
+    size: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """The sentence without its emphasis."""
+        return "".join(span.text for span in self.sentence)
+
+
+def _say(*parts: str) -> tuple[Span, ...]:
+    """Make spans of a sentence; parts that start with `*` are strong."""
+    return tuple(Span(part[1:], True) if part.startswith("*") else Span(part) for part in parts if part)
+
+
+def _join(names: Sequence[str]) -> str:
+    """Write a list as a person does: "a", "a and b", "a, b and c"."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def attribution(record: RunRecord, moved: set[str], gained: bool) -> str:
+    """Name the one source whose presence (or absence) coincides with the mixes that moved; '' where none or several do.
+
+    `moved` holds the mixes that differ significantly in one direction. A source explains a gain if every mix that
+    contains it gained and no other did; it explains a loss if every mix without it lost and no other did. Mixes that
+    continue from another mix hold the data of both in an order, so they are no evidence here and are left out.
+    """
+    trained = [mix for mix in record.mixes if mix != record.baseline and not record.is_untuned(mix)]
+    compared = [mix for mix in trained if record.base_of(mix) not in record.mixes]
+    moved = moved & set(compared)
+    if len(compared) < 2 or not moved:
+        return ""
+    exact: list[str] = []
+    for source in record.source_names():
+        holders = {mix for mix in compared if source in record.sources_of(mix)}
+        if holders and (holders if gained else set(compared) - holders) == moved and len(holders) < len(compared):
+            exact.append(source)
+    if len(exact) != 1:
+        return ""
+    which = f"{'with' if gained else 'without'} {exact[0]}"
+    verb = "gain" if gained else "lose"
+    if len(moved) == 1:
+        return f"; only the one mix {which} {verb}s"
+    return f"; all {len(moved)} mixes {which} {verb}, no other does"
+
+
+def movements(record: RunRecord, cells: Sequence[Cell]) -> list[Finding]:
+    """Return the largest significant gain and the largest significant loss of each benchmark, largest first."""
+    found: list[Finding] = []
+    base = {cell.benchmark: cell for cell in cells if cell.mix == record.baseline}
+    for benchmark in record.benchmarks:
+        start = base.get(benchmark)
+        moved = [c for c in cells if c.benchmark == benchmark and c.significant and c.diff]
+        if start is None or not moved:
+            continue
+        for gained in (True, False):
+            side = [c for c in moved if (c.diff or 0) > 0] if gained else [c for c in moved if (c.diff or 0) < 0]
+            if not side:
+                continue
+            best = max(side, key=lambda cell: (abs(cell.diff or 0), cell.mix))
+            because = attribution(record, {cell.mix for cell in side}, gained)
+            sentence = _say(
+                f"*{benchmark}", " rises from " if gained else " falls from ", f"*{percent(start.value, 0)} %",
+                f" ({record.baseline}) to ", f"*{percent(best.value, 0)} %", " with ", f"*{best.mix}", f"{because}.",
+            )  # fmt: skip
+            kind = "gain" if gained else "loss"
+            ends = (100 * start.value, 100 * best.value, 100 * best.chance)
+            found.append(Finding(kind, sentence, *ends, abs(best.diff or 0)))
+    return sorted(found, key=lambda finding: -finding.size)
+
+
+def breadth(record: RunRecord, cells: Sequence[Cell]) -> list[Finding]:
+    """Say which mix gains on most benchmarks without a loss, and which one loses on most."""
+    compared = [cell for cell in cells if cell.diff is not None]
+    if len(record.benchmarks) < 3 or not compared:
+        return []
+    moved = [(cell.mix, cell.benchmark, cell.diff or 0) for cell in compared if cell.significant]
+    gains = {m: [name for mix, name, diff in moved if mix == m and diff > 0] for m in record.mixes}
+    losses = {m: [name for mix, name, diff in moved if mix == m and diff < 0] for m in record.mixes}
+    found: list[Finding] = []
+    total = len(record.benchmarks)
+    broadest = max(record.mixes, key=lambda mix: (len(gains[mix]) - len(losses[mix]), len(gains[mix])))
+    if len(gains[broadest]) > 1:
+        cost = f" and loses on {_join(losses[broadest])}" if losses[broadest] else " and loses on none"
+        said = _say(f"*{broadest}", " is the broadest mix: it gains on ", f"*{len(gains[broadest])} of {total}",
+                    f" benchmarks against {record.baseline}{cost}.")  # fmt: skip
+        found.append(Finding("breadth", said))
+    costliest = max(record.mixes, key=lambda mix: (len(losses[mix]), -len(gains[mix])))
+    if len(losses[costliest]) > 1 and costliest != broadest:
+        gain = f", and gains on {_join(gains[costliest])}" if gains[costliest] else ", and gains on none"
+        said = _say(f"*{costliest}", " costs most: it loses on ", f"*{len(losses[costliest])} of {total}",
+                    f" benchmarks against {record.baseline}{gain}.")  # fmt: skip
+        found.append(Finding("breadth", said))
+    return found
+
+
+def silences(record: RunRecord, cells: Sequence[Cell]) -> list[Finding]:
+    """Say where the data show nothing: benchmarks that no mix moved, and those where every mix stays at chance."""
+    found: list[Finding] = []
+    by_benchmark = {name: [c for c in cells if c.benchmark == name] for name in record.benchmarks}
+    chance = [name for name, column in by_benchmark.items() if column and not any(c.above_chance for c in column)]
+    flat = [
+        name
+        for name, column in by_benchmark.items()
+        if name not in chance and any(c.diff is not None for c in column) and not any(c.significant for c in column)
+    ]
+    if chance:
+        verb = "stays" if len(chance) == 1 else "stay"
+        said = _say(f"*{_join(chance)}", f" {verb} at chance with every mix: here the numbers say nothing about data.")
+        found.append(Finding("chance", said))
+    if flat:
+        said = _say("No mix differs significantly from ", f"*{record.baseline}", " on ", f"*{_join(flat)}", ".")
+        found.append(Finding("flat", said))
+    return found
+
+
+def build_findings(record: RunRecord, cells: Sequence[Cell]) -> list[Finding]:
+    """Return all findings in the order in which a reader wants them."""
+    return movements(record, cells) + breadth(record, cells) + silences(record, cells)
+
+
+def tally(record: RunRecord, cells: Sequence[Cell]) -> str:
+    """Summarise the comparisons in one sentence: how many, how many significant, against what and for which risk."""
+    compared = [cell for cell in cells if cell.diff is not None]
+    if not compared:
+        return "No two mixes were compared, so no differences are claimed."
+    significant = sum(cell.significant for cell in compared)
+    smallest = min((abs(c.diff or 0) for c in compared if c.significant), default=None)
+    detail = f"; the smallest that is has {points(smallest).lstrip('+')} points" if smallest is not None else ""
+    return (
+        f"{number(significant)} of {number(len(compared))} differences from {record.baseline} "
+        f"are significant after correction{detail}."
+    )
+
+
+def scope(record: RunRecord) -> str:
+    """Say which mixes the sentences that count mixes leave out; '' where they leave out none."""
+    if not any(record.base_of(mix) in record.mixes for mix in record.mixes):
+        return ""
+    return "Where mixes are counted, those that continue from another mix are left out: they hold the data of both."
