@@ -24,6 +24,7 @@ def run(
         list[str] | None, typer.Option(help="Make only these steps (as `plan` names them) and what they need.")
     ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Steps at the same time; 0 chooses by the machine.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads of each; 0 shares the cores out evenly.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -41,7 +42,7 @@ def run(
         with using(store):
             plan = build_plan(loaded, store)
             record = new_run(store, loaded.recipe.name, str(recipe), profile, tuple(sets or ()))
-            runtime = Runtime(device=device, workers=workers or default_workers())
+            runtime = Runtime(device=device, workers=workers or default_workers(), threads=threads)
             record = _make(store, plan, record, runtime, only or [])
         if as_json:
             print_json(summary(store, plan, record))

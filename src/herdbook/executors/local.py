@@ -51,10 +51,15 @@ class _Report:
     seconds: float
 
 
+def cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def default_workers() -> int:
     """Two processes on a CPU machine with two cores or more; one where a GPU is to be had, since steps would share it."""
     has_gpu = shutil.which("nvidia-smi") is not None or Path("/dev/nvidia0").exists()
-    return 1 if has_gpu else min(2, os.cpu_count() or 1)
+    return 1 if has_gpu else min(2, cores())
 
 
 def run_nodes(
@@ -64,7 +69,7 @@ def run_nodes(
 
     If a step fails, the others that are running finish (and are kept), then its error is raised.
     """
-    runtime = replace(runtime, threads=runtime.threads or max(1, (os.cpu_count() or 1) // runtime.workers))
+    runtime = replace(runtime, threads=runtime.threads or max(1, cores() // runtime.workers))
     schedule = _Schedule(nodes, store, events, on_done)
     schedule.settle_cached()
     if schedule.is_complete():

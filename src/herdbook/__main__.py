@@ -1,0 +1,5 @@
+"""`python -m herdbook` is the `herdbook` command."""
+
+from herdbook.cli.main import main
+
+main()

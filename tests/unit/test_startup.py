@@ -1,0 +1,32 @@
+"""The command line starts light: no numeric library on the way to help, recipe and plan."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "transformers", "peft", "numpy", "pyarrow", "scipy", "matplotlib", "tokenizers", "datasets", "ray", "gradio")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import herdbook.cli.main",
+        "import herdbook.recipe, herdbook.plan, herdbook.executors.local",
+        "from herdbook.plan import *; from herdbook.core.execute import load_step\n"
+        "for step in (LOAD, PREPARE, MIX, ENCODE, BASE, TRAIN, ITEMS, EVALUATE, REPORT): load_step(step)",
+        "from herdbook.core.catalog import load, names\n"
+        "for package in ('data.formats', 'data.steps', 'evals.benchmarks', 'train.objectives'):\n"
+        "    for name in names('herdbook.' + package): load('herdbook.' + package, name)",
+    ],
+)
+def test_plan_time_surface_imports_nothing_heavy(statement: str):
+    code = f"import sys\n{statement}\nprint(*sorted(set(sys.modules) & set({HEAVY!r})))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert loaded == []
+
+
+def test_help_lists_every_command():
+    text = subprocess.run([sys.executable, "-m", "herdbook", "--help"], capture_output=True, text=True, check=True).stdout
+    for command in ("new", "check", "plan", "run", "compare", "show", "chat", "gc"):
+        assert f" {command} " in text
