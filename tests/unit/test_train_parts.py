@@ -1,0 +1,129 @@
+"""Schedules, optimizer groups, batches, data order and the settings of training."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from torch.optim import AdamW, Muon
+
+from herdbook.train.batch import (
+    group_by_length,
+    num_steps,
+    pack_order,
+    packed_batches,
+    row_batches,
+    total_weight,
+)
+from herdbook.train.config import LoraConfig, TrainConfig
+from herdbook.train.optim import build_optimizers, clip_gradients, schedule_share, set_learning_rate
+from tiny_training import make_data, make_model
+
+
+def shares(total: int, **config: object) -> list[float]:
+    return [schedule_share(step, total, TrainConfig(**config)) for step in range(total)]  # pyright: ignore
+
+
+def test_warmup_rises_linearly_as_a_share_or_a_number_of_steps() -> None:
+    assert shares(10, warmup=0.4, schedule="constant") == [0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 1, 1]
+    assert shares(4, warmup=2, schedule="constant") == [0.5, 1, 1, 1]
+    assert shares(3, warmup=0, schedule="constant") == [1, 1, 1]
+
+
+def test_linear_falls_from_its_start_to_the_final_share() -> None:
+    assert shares(4, warmup=0, schedule="linear") == pytest.approx([0.75, 0.5, 0.25, 0])
+    late = shares(10, warmup=1, schedule="linear", decay_start=0.6, final_share=0.2)
+    assert late == pytest.approx([1] * 6 + [0.8, 0.6, 0.4, 0.2])
+
+
+def test_cosine_falls_slowly_first() -> None:
+    found = shares(100, warmup=0, schedule="cosine", final_share=0.1)
+    assert found == sorted(found, reverse=True)
+    assert found[49] == pytest.approx(0.55)
+    assert found[-1] == pytest.approx(0.1)
+
+
+def test_muon_gets_the_hidden_matrices_and_adamw_the_rest() -> None:
+    model = make_model("llama_untied")
+    adamw, muon = build_optimizers(model, TrainConfig(optimizer="muon", weight_decay=0.1, muon_learning_rate=0.5))
+    assert isinstance(adamw, AdamW)
+    assert isinstance(muon, Muon)
+    names = {id(p): name for name, p in model.named_parameters()}
+    by_muon = {names[id(p)] for group in muon.param_groups for p in group["params"]}
+    by_adamw = {names[id(p)]: group["weight_decay"] for group in adamw.param_groups for p in group["params"]}
+    assert by_muon == {name for name in names.values() if name.endswith("proj.weight")}
+    assert by_adamw.keys() | by_muon == set(names.values())
+    assert not by_adamw.keys() & by_muon
+    assert by_adamw["lm_head.weight"] == 0.1
+    assert by_adamw["model.norm.weight"] == 0
+    set_learning_rate([adamw, muon], 0.5, TrainConfig(learning_rate=0.1, muon_learning_rate=0.5))
+    assert (adamw.param_groups[0]["lr"], muon.param_groups[0]["lr"]) == (0.05, 0.25)
+
+
+def test_gradients_are_clipped_to_their_joint_norm() -> None:
+    layer = torch.nn.Linear(2, 2, bias=False)
+    for largest, after in ((1.0, 1.0), (0.0, 4.0)):
+        layer.weight.grad = torch.full((2, 2), 2.0)
+        assert float(clip_gradients(layer, largest)) == pytest.approx(4.0)
+        assert float(layer.weight.grad.norm()) == pytest.approx(after, rel=1e-4)
+
+
+@given(lengths=st.lists(st.integers(1, 300), min_size=1, max_size=60), limit=st.integers(1, 2000))
+@settings(max_examples=60, deadline=None)
+def test_groups_cover_all_rows_within_the_limit(lengths: list[int], limit: int) -> None:
+    lengths = sorted(lengths, reverse=True)
+    groups = group_by_length(lengths, limit)
+    assert [row for first, last in groups for row in range(first, last)] == list(range(len(lengths)))
+    for first, last in groups:
+        assert last - first == 1 or (last - first) * lengths[first] <= limit
+
+
+@pytest.mark.parametrize("lay_out", [row_batches, packed_batches])
+@pytest.mark.parametrize("limit", [10, 100, 10_000])
+def test_batches_hold_every_token_and_weight_once(lay_out, limit: int) -> None:
+    data, packs = make_data(), np.arange(5)
+    batches = lay_out(data, packs, limit)
+    wanted = sorted(
+        tuple(data.ids[data.offsets[row] : data.offsets[row + 1]]) for pack in packs for row in data.rows_of(pack)
+    )
+    found = [
+        tuple(batch.ids_RL[batch.segment_RL == segment].tolist())
+        for batch in batches
+        for segment in range(int(batch.segment_RL.max()) + 1)
+    ]
+    assert sorted(found) == wanted
+    assert sum(float(batch.weight_RL.sum()) for batch in batches) == total_weight(data, packs)
+    for batch in batches:
+        assert not batch.weight_RL[(batch.position_RL == 0) | (batch.segment_RL < 0)].any()
+
+
+def test_every_epoch_is_another_shuffle_of_all_packs() -> None:
+    steps = list(pack_order(10, seed=3, epochs=2, steps=None, batch_size=4))
+    assert [len(step) for step in steps] == [4, 4, 4, 4, 4]
+    assert num_steps(10, 2, None, 4) == 5
+    order = np.concatenate(steps)
+    assert sorted(order[:10]) == sorted(order[10:]) == list(range(10))
+    assert list(order[:10]) != list(order[10:])
+    again = np.concatenate(list(pack_order(10, seed=3, epochs=2, steps=None, batch_size=4)))
+    assert (order == again).all()
+    assert (order != np.concatenate(list(pack_order(10, seed=4, epochs=2, steps=None, batch_size=4)))).any()
+
+
+def test_steps_override_epochs_and_the_last_step_may_be_smaller() -> None:
+    assert [len(step) for step in pack_order(10, 0, 1.0, 7, 4)] == [4] * 7
+    assert [len(step) for step in pack_order(10, 0, 0.5, None, 4)] == [4, 1]
+    assert num_steps(10, 0.01, None, 4) == 1
+
+
+def test_the_config_refuses_what_it_does_not_know_and_does_not_hash_checkpoints() -> None:
+    with pytest.raises(ValidationError, match="lerning_rate"):
+        TrainConfig(lerning_rate=1)  # pyright: ignore[reportCallIssue]
+    for wrong in ({"learning_rate": 0}, {"epochs": -1}, {"batch_size": 0}, {"schedule": "step"}, {"betas": [0.9]}):
+        with pytest.raises(ValidationError):
+            TrainConfig(**wrong)  # pyright: ignore[reportArgumentType]
+    assert TrainConfig(checkpoint_every=5).model_dump() == TrainConfig().model_dump()
+    for model in (TrainConfig, LoraConfig):
+        assert all(field.description for field in model.model_fields.values())
