@@ -2,7 +2,8 @@
 
     python bench/startup.py [--rounds 7]
 
-Interleaved rounds of whole processes; prints medians and the ratio to Herdbook. Peers that are not installed are left out.
+Interleaved rounds of whole processes; prints medians and the ratio to Herdbook.
+Peers that are not installed are left out.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ def commands() -> dict[str, list[str]]:
 def seconds(command: list[str]) -> float:
     with tempfile.TemporaryDirectory() as home:
         started = time.perf_counter()
-        done = subprocess.run(command, capture_output=True, env={**os.environ, "HERDBOOK_HOME": home, "HF_HUB_OFFLINE": "1"})
+        done = subprocess.run(
+            command, capture_output=True, env={**os.environ, "HERDBOOK_HOME": home, "HF_HUB_OFFLINE": "1"}
+        )
         if done.returncode:
             raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr.decode()[-500:]}")
         return time.perf_counter() - started
@@ -57,7 +60,10 @@ def main() -> None:
     ours = statistics.median(measured["herdbook --help"])
     for name, times in measured.items():
         middle = statistics.median(times)
-        print(f"{name:24} {middle:6.3f} s  min {min(times):.3f}  max {max(times):.3f}  {middle / ours:5.2f} x herdbook --help")
+        print(
+            f"{name:24} {middle:6.3f} s  min {min(times):.3f}  max {max(times):.3f}  "
+            f"{middle / ours:5.2f} x herdbook --help"
+        )
 
 
 if __name__ == "__main__":

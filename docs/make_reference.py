@@ -1,7 +1,7 @@
 """Write docs/reference/recipe.md from the recipe's own models, so that it cannot differ from what is checked.
 
-    python docs/make_reference.py            # writes
-    python docs/make_reference.py --check    # exit code 1 if the file is out of date
+python docs/make_reference.py            # writes
+python docs/make_reference.py --check    # exit code 1 if the file is out of date
 """
 
 from __future__ import annotations
@@ -15,7 +15,18 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from herdbook.core import catalog
-from herdbook.recipe import BENCHMARKS, FORMATS, STEPS, TEMPLATES, CleaningStep, EvaluationSpec, MixSpec, Part, Recipe, SourceSpec
+from herdbook.recipe import (
+    BENCHMARKS,
+    FORMATS,
+    STEPS,
+    TEMPLATES,
+    CleaningStep,
+    EvaluationSpec,
+    MixSpec,
+    Part,
+    Recipe,
+    SourceSpec,
+)
 from herdbook.train.config import LoraConfig, TrainConfig
 
 TARGET = Path(__file__).parent / "reference" / "recipe.md"
@@ -27,7 +38,11 @@ SECTIONS: list[tuple[str, str, type[BaseModel]]] = [
     ("A part of a mix", "`mixes.NAME.SOURCE`: a weight, or", Part),
     ("Training", "`train`, and `mixes.NAME.train` for one mix", TrainConfig),
     ("LoRA", "`train.lora`", LoraConfig),
-    ("An evaluation", "in `evaluate`: `benchmark`, `benchmark@preset`, or `{benchmark@preset: {option: value}}`", EvaluationSpec),
+    (
+        "An evaluation",
+        "in `evaluate`: `benchmark`, `benchmark@preset`, or `{benchmark@preset: {option: value}}`",
+        EvaluationSpec,
+    ),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Find the files that a recipe names: paths, folders, globs and `builtin:` names, relative to the recipe's data folder."""
+"""Find the files that a recipe names: paths, folders, globs and `builtin:` names, relative to its data folder."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def find_files(path: str | list[str], folder: Path) -> list[Path]:
         if target.is_dir():
             files = [file for file in sorted(target.rglob("*")) if file.is_file() and not _is_hidden(file, target)]
             if not files:
-                raise DataError(f"The folder {target} is empty; name a file or a folder with data files.")
+                raise DataError(f"the folder {target} is empty; name a file or a folder with data files.")
             return files
         if glob.has_magic(expanded):
             files = [Path(name) for name in sorted(glob.glob(str(target), recursive=True)) if Path(name).is_file()]

@@ -15,6 +15,7 @@ from herdbook.core.execute import load_step, node_key
 from herdbook.core.runs import Run
 from herdbook.core.step import Node
 from herdbook.core.store import Store
+from herdbook.data.records import is_data_file
 from herdbook.locate import file_refs, is_remote
 from herdbook.recipe import CleaningStep, EvaluationSpec, LoadedRecipe, baseline_of, train_config
 
@@ -72,7 +73,9 @@ class _Builder:
         return name
 
     def build(self) -> Plan:
-        items = {evaluation.name: self.items(index, evaluation) for index, evaluation in enumerate(self.recipe.evaluate)}
+        items = {
+            evaluation.name: self.items(index, evaluation) for index, evaluation in enumerate(self.recipe.evaluate)
+        }
         used = {source for mix in self.recipe.mixes.values() for source in mix.parts}
         data = {name: self.source(name, items) for name in self.recipe.sources if name in used}
         if self.problems:
@@ -97,6 +100,12 @@ class _Builder:
         except DataError as error:
             self.problems.append(self.loaded.problem(where, str(error)))
             return []
+
+    def data_files(self, source: str, path: str | list[str]) -> list[FileRef]:
+        """Return a source's files; of a folder those that hold records, not its licences and notes."""
+        files = self.files(path, ("sources", source, "path"))
+        records = [file for file in files if is_data_file(Path(file.path))]
+        return records if len(files) > 1 and records else files
 
     def items(self, index: int, evaluation: EvaluationSpec) -> str:
         files: list[FileRef] = []
@@ -123,7 +132,7 @@ class _Builder:
     def source(self, name: str, items: dict[str, str]) -> str:
         spec = self.recipe.sources[name]
         remote = isinstance(spec.path, str) and is_remote(spec.path)
-        files = [] if remote else self.files(spec.path, ("sources", name, "path"))
+        files = [] if remote else self.data_files(name, spec.path)
         options = {**spec.options, "path": spec.path} if remote else dict(spec.options)
         config = {
             "source": name,
@@ -149,14 +158,16 @@ class _Builder:
             return node
 
     def _items_of(self, step: CleaningStep, items: dict[str, str]) -> dict[str, str]:
-        """Return the item artifacts that a step is to compare the data with: `against: evaluate`, or named evaluations."""
-        against = step.options.get("against")
-        if against is None:
+        """Return the items that a step compares the data with: those of all evaluations, or of the named ones."""
+        if step.name != "decontaminate":
             return {}
+        against = step.options.get("against", "evaluate")
         titles = list(items) if against == "evaluate" else [against] if isinstance(against, str) else list(against)
         unknown = [title for title in titles if title not in items]
         if unknown:
-            message = f"`against` names {unknown[0]!r}, which is not evaluated here; write `evaluate` for all evaluations."
+            message = (
+                f"`against` names {unknown[0]!r}, which is not evaluated here; write `evaluate` for all evaluations."
+            )
             self.problems.append(self.loaded.problem(("prepare",), message))
         return {f"items:{title}": items[title] for title in titles if title in items}
 
@@ -169,7 +180,9 @@ class _Builder:
                 files = [self.store.digests.file(path) for path in sorted(folder.iterdir()) if path.is_file()]
                 config = {"base": folder.name, "files": files}
             elif name.startswith(("/", ".", "~")) or name.count("/") > 1:
-                self.problems.append(self.loaded.problem(("base",), f"there is no folder {name!r}, and it is no hub id."))
+                self.problems.append(
+                    self.loaded.problem(("base",), f"there is no folder {name!r}, and it is no hub id.")
+                )
         return self.add(f"base:{name}", BASE, config, {})
 
     def model(self, mix: str, seed: int, data: dict[str, str], models: dict[tuple[str, int], str]) -> str:
@@ -182,7 +195,9 @@ class _Builder:
             models[mix, seed] = start
             return start
         parts = {name: part.model_dump() for name, part in spec.parts.items()}
-        mixed = self.add(f"mix:{mix}", MIX, {"parts": parts, "seed": 0}, {f"source:{name}": data[name] for name in parts})
+        mixed = self.add(
+            f"mix:{mix}", MIX, {"parts": parts, "seed": 0}, {f"source:{name}": data[name] for name in parts}
+        )
         train = train_config(self.recipe, mix)
         encode = {"template": self.recipe.template, "max_length": train.max_length, "packing": train.packing, "seed": 0}
         inputs = {"conversations": mixed, "model": self._root_base(mix)}
@@ -293,7 +308,7 @@ def differing(old: Any, new: Any, at: str = "") -> list[tuple[str, Any, Any]]:
 
 
 def needed_for(plan: Plan, names: Sequence[str]) -> dict[str, Node]:
-    """Return the nodes called `names` and all that they need, in plan order. Raises ConfigError with the nearest name."""
+    """Return the nodes called `names` and all that they need, in plan order. Raises ConfigError for no such name."""
     wanted: set[str] = set()
     waiting = list(names)
     while waiting:

@@ -66,11 +66,17 @@ class SourceSpec(Section):
         description="a file, folder, glob or list of these, relative to `data` (by default the recipe's folder); "
         "`hub:owner/name`, or `builtin:...` for what ships in the package"
     )
-    format: str = Field(default="auto", description="file name in `herdbook/data/formats`; `auto` looks at the first records")
+    format: str = Field(
+        default="auto", description="file name in `herdbook/data/formats`; `auto` looks at the first records"
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="options of the format's converter")
     limit: int | None = Field(default=None, ge=1, description="keep a seeded random choice of this many conversations")
-    licence: str | None = Field(default=None, description="licence of the resource; it propagates to mixes and model cards")
-    clean: list[CleaningStep] = Field(default_factory=list, description="cleaning steps of this source alone, before `prepare`")
+    licence: str | None = Field(
+        default=None, description="licence of the resource; it propagates to mixes and model cards"
+    )
+    clean: list[CleaningStep] = Field(
+        default_factory=list, description="cleaning steps of this source alone, before `prepare`"
+    )
 
     @field_validator("format")
     @classmethod
@@ -98,7 +104,9 @@ class MixSpec(Section):
     parts: dict[str, Part] = Field(default_factory=dict, description="source -> weight, or {weight, max_examples}")
     base: str | None = Field(default=None, description="base model of this mix, in place of the recipe's")
     after: str | None = Field(default=None, description="continue from the model of this other mix")
-    train: dict[str, Any] = Field(default_factory=dict, description="training values of this mix, in place of the recipe's")
+    train: dict[str, Any] = Field(
+        default_factory=dict, description="training values of this mix, in place of the recipe's"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -113,7 +121,9 @@ class EvaluationSpec(Section):
     """One column of the matrix: `benchmark`, `benchmark@preset`, or `{benchmark@preset: {option: value}}`."""
 
     benchmark: str = Field(description="file name in `herdbook/evals/benchmarks`")
-    preset: str | None = Field(default=None, description="which published protocol; the benchmark's default if left out")
+    preset: str | None = Field(
+        default=None, description="which published protocol; the benchmark's default if left out"
+    )
     name: str = Field(description="column title; by default benchmark[@preset]")
     data: str | None = Field(default=None, description="local file or folder, relative to `data`; the hub if left out")
     limit: int | None = Field(default=None, ge=1, description="a seeded random choice of this many items")
@@ -141,23 +151,32 @@ class Recipe(Section):
     """A study: sources, mixes, a base, training, evaluations. `mixes` x `evaluate` is the matrix."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the study; runs are found by it")
-    base: str = Field(description="hub id, local folder, `builtin:cria` or `builtin:blank` (the same with random weights)")
+    base: str = Field(
+        description="hub id, local folder, `builtin:cria` or `builtin:blank` (the same with random weights)"
+    )
     template: str = Field(default="tulu", description=f"chat template: {', '.join(TEMPLATES)}")
-    data: str | None = Field(default=None, description="folder that relative paths start from; by default the recipe's own")
+    data: str | None = Field(
+        default=None, description="folder that relative paths start from; by default the recipe's own"
+    )
     sources: dict[str, SourceSpec] = Field(min_length=1, description="name -> instruction resource")
     prepare: list[CleaningStep] = Field(
         default_factory=lambda: [CleaningStep(name="validate"), CleaningStep(name="deduplicate")],
         description="cleaning steps of every source, in order",
     )
-    mixes: dict[str, MixSpec] = Field(min_length=1, description="name -> mix; an empty mix `{}` is the base model as it is")
+    mixes: dict[str, MixSpec] = Field(
+        min_length=1, description="name -> mix; an empty mix `{}` is the base model as it is"
+    )
     leave_one_out: str | None = Field(default=None, description="for each source of this mix, add the mix without it")
     add_one_in: str | None = Field(default=None, description="for each source not in this mix, add the mix with it")
-    baseline: str | None = Field(default=None, description="mix that the others are compared with; by default the first")
+    baseline: str | None = Field(
+        default=None, description="mix that the others are compared with; by default the first"
+    )
     seeds: list[int] = Field(default=[0], min_length=1, description="one model per mix and seed")
     train: TrainConfig = Field(default_factory=TrainConfig, description="objective, method and hyperparameters")
     evaluate: list[EvaluationSpec] = Field(default_factory=list, description="benchmarks, in the order of the columns")
     profiles: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="name -> {dotted path: value}, applied by `--profile name`; `*` matches every key"
+        default_factory=dict,
+        description="name -> {dotted path: value}, applied by `--profile name`; `*` matches every key",
     )
 
     @field_validator("template")
@@ -208,7 +227,9 @@ def read_recipe(path: Path, profile: str | None = None, sets: Sequence[str] = ()
     """
     document = read_yaml(path)
     if not isinstance(document.data, dict):
-        raise ConfigError(f"{path}:1: a recipe is a mapping with `name`, `base`, `sources`, `mixes`; this is {document.data!r}.")
+        raise ConfigError(
+            f"{path}:1: a recipe is a mapping with `name`, `base`, `sources`, `mixes`; this is {document.data!r}."
+        )
     document.data = copy.deepcopy(document.data)
     _apply_profile(document, profile)
     for text in sets:
@@ -259,7 +280,9 @@ def generate_mixes(recipe: Recipe, document: Document) -> Recipe:
         else:
             for source in recipe.sources:
                 if source not in whole.parts:
-                    mixes.setdefault(f"{of}+{source}", whole.model_copy(update={"parts": {**whole.parts, source: Part()}}))
+                    mixes.setdefault(
+                        f"{of}+{source}", whole.model_copy(update={"parts": {**whole.parts, source: Part()}})
+                    )
     return recipe.model_copy(update={"mixes": mixes})
 
 
@@ -274,9 +297,14 @@ def _check_references(recipe: Recipe, document: Document) -> list[Problem]:
         where: Where = ("mixes", name)
         for source in mix.parts:
             if source not in recipe.sources:
-                wrong((*where, source), f"mix {name!r} names " + catalog.unknown("source", source, list(recipe.sources)))
+                wrong(
+                    (*where, source), f"mix {name!r} names " + catalog.unknown("source", source, list(recipe.sources))
+                )
         if not mix.parts and (mix.after or mix.train):
-            wrong(where, f"mix {name!r} names no source, so there is nothing to train on; name one or drop `after`/`train`.")
+            wrong(
+                where,
+                f"mix {name!r} names no source, so there is nothing to train on; name one or drop `after`/`train`.",
+            )
         if mix.after is not None and mix.after not in recipe.mixes:
             wrong((*where, "after"), catalog.unknown("mix", mix.after, list(recipe.mixes)))
         elif mix.after is not None and mix.base is not None:
@@ -286,7 +314,10 @@ def _check_references(recipe: Recipe, document: Document) -> list[Problem]:
         try:
             train_config(recipe, name)
         except InvalidConfig as error:
-            problems += [document.problem((*where, "train", *problem.field.split(".")), problem.message) for problem in error.problems]
+            problems += [
+                document.problem((*where, "train", *problem.field.split(".")), problem.message)
+                for problem in error.problems
+            ]
     for source in set(recipe.sources) & {"base", "after", "train"}:
         wrong(("sources", source), f"a source cannot be called {source!r}, because mixes use that word; rename it.")
     if recipe.baseline is not None and recipe.baseline not in recipe.mixes:

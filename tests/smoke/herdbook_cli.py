@@ -50,10 +50,18 @@ def environment(home: Path) -> dict[str, str]:
     return {**os.environ, "HERDBOOK_HOME": str(home), "HF_HUB_OFFLINE": "1"}
 
 
-def herdbook(home: Path, *words: str | Path, code: int = 0, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+def herdbook(
+    home: Path, *words: str | Path, code: int = 0, stdin: str | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a command to its end and check its exit code."""
     done = subprocess.run(
-        command(*words), capture_output=True, text=True, env=environment(home), input=stdin, timeout=300, cwd=home.parent
+        command(*words),
+        capture_output=True,
+        text=True,
+        env=environment(home),
+        input=stdin,
+        timeout=300,
+        cwd=home.parent,
     )
     assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done

@@ -69,7 +69,14 @@ def test_a_second_run_executes_nothing_and_plan_knows(mini: Mini):
 def test_a_changed_mix_reruns_only_what_depends_on_it(mini: Mini):
     plan = herdbook_json(mini.home, "plan", mini.recipe, "--set", "mixes.both.mine=0.5")
     to_run = {step["name"]: step["reason"] for step in plan["steps"] if step["state"] == "run"}
-    assert set(to_run) == {"mix:both", "encode:both", "train:both:0", "scores:both:0:lookup", "scores:both:0:mine", "report"}
+    assert set(to_run) == {
+        "mix:both",
+        "encode:both",
+        "train:both:0",
+        "scores:both:0:lookup",
+        "scores:both:0:mine",
+        "report",
+    }
     assert "parts.mine.weight: 1.0 -> 0.5" in to_run["mix:both"]
 
 
@@ -78,7 +85,9 @@ def test_the_saved_model_chats_and_loads_elsewhere(mini: Mini):
 
     folder = mini.result["models"]["both"]
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    ids = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], add_generation_prompt=True, return_dict=False)
+    ids = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hi"}], add_generation_prompt=True, return_dict=False
+    )
     AutoModelForCausalLM.from_pretrained(folder)
     assert tokenizer.decode(ids).startswith("<|user|>\nHi\n<|assistant|>\n")
     answer = herdbook(mini.home, "chat", "mini:both", "--max-new-tokens", "4", stdin="Hello\n")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from herdbook.core.config import parse_scalar, parse_yaml, read_yaml, set_path
 from herdbook.core.errors import ConfigError
 
@@ -48,6 +49,8 @@ def test_set_path_through_a_scalar_is_an_error():
         set_path({"train": 3}, "train.epochs", 1, "--set")
 
 
-@pytest.mark.parametrize(("text", "value"), [("1e-4", 1e-4), ("true", True), ("[1, 2]", [1, 2]), ("no", "no"), ("tulu", "tulu")])
+@pytest.mark.parametrize(
+    ("text", "value"), [("1e-4", 1e-4), ("true", True), ("[1, 2]", [1, 2]), ("no", "no"), ("tulu", "tulu")]
+)
 def test_set_values_are_yaml(text: str, value: object):
     assert parse_scalar(text) == value

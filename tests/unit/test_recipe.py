@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from herdbook.core.config import InvalidConfig
 from herdbook.core.errors import ConfigError
 from herdbook.core.store import Store
@@ -78,12 +79,20 @@ def test_leave_one_out_and_add_one_in_generate_mixes(folder: Path):
     ("old", "new", "message"),
     [
         ("limit: 2", "limt: 2", "/r.yaml:5:42: sources.two.limt: unknown key 'limt'; did you mean 'limit'?"),
-        ("epochs: 3", "epochs: many", "/r.yaml:12:30: train.epochs: 'many' is not allowed: it should be a valid number"),
+        (
+            "epochs: 3",
+            "epochs: many",
+            "/r.yaml:12:30: train.epochs: 'many' is not allowed: it should be a valid number",
+        ),
         ("- skill:", "- skil:", "There is no benchmark named 'skil'; did you mean 'skill'?"),
         ("format: alpaca}", "format: alpca}", "There is no format named 'alpca'; did you mean 'alpaca'?"),
         ("{one: 1}", "{on: 1}", "/r.yaml:10:9: mixes.one.on: mix 'one' names There is no source named 'on'"),
         ("after: one", "after: oen", "There is no mix named 'oen'; did you mean 'one'?"),
-        ("steps: 5", "stepz: 5", "/r.yaml:11:42: mixes.then-two.train.stepz: unknown key 'stepz'; did you mean 'steps'?"),
+        (
+            "steps: 5",
+            "stepz: 5",
+            "/r.yaml:11:42: mixes.then-two.train.stepz: unknown key 'stepz'; did you mean 'steps'?",
+        ),
         ("after: one", "after: then-two", "would start from itself"),
         ("name: study", "name: study\ntemplate: tullu", "There is no template named 'tullu'; did you mean 'tulu'?"),
         ("name: study", "name: study\nbaseline: al", "There is no mix named 'al'; did you mean 'all'?"),
@@ -102,7 +111,7 @@ def test_all_that_is_wrong_is_said_at_once(folder: Path):
 def test_an_unknown_profile_and_a_star_that_meets_nothing(folder: Path):
     with pytest.raises(ConfigError, match="no profile named 'tinny'; did you mean 'tiny'"):
         read(folder, profile="tinny")
-    with pytest.raises(ConfigError, match="unknown key .x."):
+    with pytest.raises(ConfigError, match="unknown key 'x'"):
         read(folder, sets=["train.x.y=1"])
 
 

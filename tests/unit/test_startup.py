@@ -5,7 +5,19 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "transformers", "peft", "numpy", "pyarrow", "scipy", "matplotlib", "tokenizers", "datasets", "ray", "gradio")
+HEAVY = (
+    "torch",
+    "transformers",
+    "peft",
+    "numpy",
+    "pyarrow",
+    "scipy",
+    "matplotlib",
+    "tokenizers",
+    "datasets",
+    "ray",
+    "gradio",
+)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +39,8 @@ def test_plan_time_surface_imports_nothing_heavy(statement: str):
 
 
 def test_help_lists_every_command():
-    text = subprocess.run([sys.executable, "-m", "herdbook", "--help"], capture_output=True, text=True, check=True).stdout
+    text = subprocess.run(
+        [sys.executable, "-m", "herdbook", "--help"], capture_output=True, text=True, check=True
+    ).stdout
     for command in ("new", "check", "plan", "run", "compare", "show", "chat", "gc"):
         assert f" {command} " in text

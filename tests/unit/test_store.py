@@ -9,17 +9,18 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from herdbook.core.digest import FileRef, canonical_json, step_key, tree_digest
 from herdbook.core.errors import StoreError
 from herdbook.core.step import StepConfig
 from herdbook.core.store import Store
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 class Config(StepConfig):
     rate: float = 1.0
-    files: list[FileRef] = []
+    files: tuple[FileRef, ...] = ()
 
 
 def manifest(key: str) -> dict:
@@ -32,7 +33,7 @@ def manifest(key: str) -> dict:
 def test_key_does_not_depend_on_how_a_number_was_written_nor_on_where_a_file_lies():
     here = FileRef(name="a", sha256="x", size=1, path="/here/a")
     there = FileRef(name="a", sha256="x", size=1, path="/there/a")
-    keys = {step_key("s", 1, Config(rate=rate, files=[file]), {}) for rate in (1, 1.0) for file in (here, there)}
+    keys = {step_key("s", 1, Config(rate=rate, files=(file,)), {}) for rate in (1, 1.0) for file in (here, there)}
     assert len(keys) == 1
     assert step_key("s", 2, Config(), {}) != step_key("s", 1, Config(), {})
     assert step_key("s", 1, Config(), {"a": "1"}) != step_key("s", 1, Config(), {"a": "2"})
@@ -68,10 +69,14 @@ def test_an_artifact_appears_whole_and_its_scratch_goes(tmp_path: Path):
 
 def test_work_survives_a_failed_try_but_half_made_files_do_not(tmp_path: Path):
     store = Store.open(tmp_path / "herd")
-    with pytest.raises(RuntimeError), store.scratch("k") as (out, work):
+
+    def half(out: Path, work: Path) -> None:
         (out / "half").write_text("x")
         (work / "checkpoint").write_text("y")
         raise RuntimeError
+
+    with pytest.raises(RuntimeError), store.scratch("k") as folders:
+        half(*folders)
     with store.scratch("k") as (out, work):
         assert not list(out.iterdir())
         assert (work / "checkpoint").read_text() == "y"
@@ -102,7 +107,7 @@ def test_a_key_is_made_by_one_process_at_a_time_and_freed_by_its_death(tmp_path:
 def test_a_store_of_a_newer_version_is_refused_untouched(tmp_path: Path):
     store = Store.open(tmp_path / "herd")
     (store.root / "store.json").write_text(json.dumps({"version": 99}))
-    with pytest.raises(StoreError, match="version 99.*reads up to version 1"):
+    with pytest.raises(StoreError, match=r"version 99.*reads up to version 1"):
         Store.open(tmp_path / "herd")
 
 

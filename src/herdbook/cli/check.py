@@ -23,7 +23,9 @@ RECIPE_SUFFIXES = {".yaml", ".yml"}
 
 
 def check(
-    what: Annotated[Path, typer.Argument(metavar="RECIPE|DATA", help="A recipe, or a data file or folder.", show_default=False)],
+    what: Annotated[
+        Path, typer.Argument(metavar="RECIPE|DATA", help="A recipe, or a data file or folder.", show_default=False)
+    ],
     profile: Profile = None,
     sets: Sets = None,
     format: Annotated[str, typer.Option(help="Format of a data file; auto looks at its records.")] = "auto",
@@ -172,7 +174,18 @@ def _print(checks: list[SourceCheck], problems: list[Problem]) -> None:
         console.print(f"... and {len(found) - shown} more (--json lists them)")
     if checks:
         table = Table(box=None, pad_edge=False)
-        for title in ("source", "format", "records", "rejected", "dropped", "turns", "tokens", "trained", "cut", "longest"):
+        for title in (
+            "source",
+            "format",
+            "records",
+            "rejected",
+            "dropped",
+            "turns",
+            "tokens",
+            "trained",
+            "cut",
+            "longest",
+        ):
             table.add_column(title, justify="left" if title in ("source", "format") else "right")
         for check in checks:
             tokens = check.tokens
@@ -185,7 +198,10 @@ def _print(checks: list[SourceCheck], problems: list[Problem]) -> None:
             if check.tokens and check.tokens.examples:
                 console.print(f"[bold]{escape(check.name)}[/], first conversation; [green]trained[/], [dim]context[/]:")
                 console.print(_coloured(check.tokens.examples[0]))
-    errors = sum(problem.severity == "error" for problem in found) + sum(check.left_out for check in checks)
+    left_out = sum(check.left_out for check in checks)
+    if left_out:
+        console.print(f"... and {left_out} more problems that were only counted")
+    errors = sum(problem.severity == "error" for problem in found)
     console.print("[bold green]ok[/]" if not errors else f"[bold red]{errors} errors[/]")
 
 

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from herdbook.evals.compare import Comparison, ScorePair
     from herdbook.evals.matrix import ScoreRow
 
-Side = Annotated[str, typer.Argument(help="RUN or RUN:MIX; RUN is a run's id or a recipe's name (its last run).", show_default=False)]
+Side = Annotated[
+    str, typer.Argument(help="RUN or RUN:MIX; RUN is a run's id or a recipe's name (its last run).", show_default=False)
+]
 
 
 def compare(a: Side, b: Side, as_json: AsJson = False) -> None:
@@ -30,7 +32,9 @@ def compare(a: Side, b: Side, as_json: AsJson = False) -> None:
         store = Store.open(store_path())
         (run_a, mix_a), (run_b, mix_b) = _side(store, a), _side(store, b)
         if (mix_a is None) != (mix_b is None):
-            raise ConfigError(f"Compare two runs or two mixes: {a!r} and {b!r} are one of each; write RUN:MIX on both sides.")
+            raise ConfigError(
+                f"Compare two runs or two mixes: {a!r} and {b!r} are one of each; write RUN:MIX on both sides."
+            )
         rows_a, rows_b = _rows(store, run_a, mix_a), _rows(store, run_b, mix_b)
         if mix_a is not None and mix_b is not None:
             comparison = compare_mixes(_side_by_side(rows_a, rows_b), "a", "b")
@@ -88,7 +92,9 @@ def _print(a: str, b: str, comparison: Comparison) -> None:
     for pair in comparison.pairs:
         for difference in pair.identity:
             if difference.effect == "measure":
-                console.print(f"[yellow]{pair.benchmark}[/]: not the same measurement: {_diff_text(difference)}", soft_wrap=True)
+                console.print(
+                    f"[yellow]{pair.benchmark}[/]: not the same measurement: {_diff_text(difference)}", soft_wrap=True
+                )
     others: dict[str, Any] = {d.field: d for pair in comparison.pairs for d in pair.identity if d.effect != "measure"}
     for difference in others.values():
         console.print(f"[dim]{difference.effect}: {_diff_text(difference)}[/]", soft_wrap=True)

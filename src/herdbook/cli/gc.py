@@ -11,7 +11,9 @@ from herdbook.cli.options import AsJson
 
 
 def gc(
-    delete: Annotated[bool, typer.Option("--delete", help="Remove what is listed. Without it nothing is touched.")] = False,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Remove what is listed. Without it nothing is touched.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """List artifacts and left-over scratch folders that no recipe's last run needs; remove them with --delete."""
@@ -33,8 +35,14 @@ def gc(
                     shutil.rmtree(path, ignore_errors=True)
         total = sum(sizes.values())
         if as_json:
-            listed = [{"key": path.name, "step": artifact.manifest.step, "bytes": sizes[path]} for _, artifact, path in rows if artifact]
-            print_json({"deleted": delete, "bytes": total, "artifacts": listed, "scratch": [str(path) for path in scratch]})
+            listed = [
+                {"key": path.name, "step": artifact.manifest.step, "bytes": sizes[path]}
+                for _, artifact, path in rows
+                if artifact
+            ]
+            print_json(
+                {"deleted": delete, "bytes": total, "artifacts": listed, "scratch": [str(path) for path in scratch]}
+            )
             return
         console = stdout()
         for _, artifact, path in rows:

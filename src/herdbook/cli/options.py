@@ -12,4 +12,6 @@ Profile = Annotated[str | None, typer.Option(help="Apply this profile of the rec
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set one value, e.g. train.epochs=1. Repeatable.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; everything else goes to stderr.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on stdout; everything else goes to stderr.")
+]

@@ -27,7 +27,9 @@ def plan(recipe: RecipeFile, profile: Profile = None, sets: Sets = None, as_json
             table.add_column(title, overflow="fold")
         for step in steps:
             state = "[green]cached[/]" if step.state == "cached" else "[bold]run[/]"
-            table.add_row(step.node.name, state, step.reason, f"[dim]{step.key[:12]}{'…' if step.provisional else ''}[/]")
+            table.add_row(
+                step.node.name, state, step.reason, f"[dim]{step.key[:12]}{'…' if step.provisional else ''}[/]"
+            )
         stdout().print(table)
         to_run = sum(step.state == "run" for step in steps)
         stdout().print(f"{to_run} to run, {len(steps) - to_run} cached, store {store.root}")

@@ -45,7 +45,9 @@ def resolve_artifact(store: Store, text: str) -> tuple[Artifact, Run | None]:
             raise ConfigError(unknown("step", rest, sorted([*run.steps, *run.models])))
         artifact = store.get(run.steps[node])
         if artifact is None:
-            raise ConfigError(f"The artifact of {text!r} was removed from {store.root}; run its recipe again to make it.")
+            raise ConfigError(
+                f"The artifact of {text!r} was removed from {store.root}; run its recipe again to make it."
+            )
         return artifact, run
     matches = [artifact for artifact in store.all() if len(text) >= 6 and artifact.manifest.key.startswith(text)]
     if len(matches) != 1:

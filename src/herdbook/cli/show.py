@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 def show(
     what: Annotated[
         str | None,
-        typer.Argument(help="A run, RUN:MIX, RUN:STEP, a source's or mix's name, or the beginning of a key.", show_default=False),
+        typer.Argument(
+            help="A run, RUN:MIX, RUN:STEP, a source's or mix's name, or the beginning of a key.", show_default=False
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a model, data set or run was made from, by what, and with which scores. Without an argument: all runs."""
+    """Show what a model, data set or run was made from, by what, with which scores. Without an argument: all runs."""
     with user_errors(as_json):
         from herdbook.core.runs import all_runs, find_run
         from herdbook.core.store import Store, store_path
@@ -64,7 +66,9 @@ def _show_run(store: Store, run: Run, as_json: bool) -> None:
     if as_json:
         from dataclasses import asdict
 
-        models = {mix: str(store.artifact_path(run.steps[n]) / "model") for mix, n in run.models.items() if n in run.steps}
+        models = {
+            mix: str(store.artifact_path(run.steps[n]) / "model") for mix, n in run.models.items() if n in run.steps
+        }
         print_json({**asdict(run), "matrix": matrix, "models": models})
         return
     from rich.table import Table
@@ -78,7 +82,9 @@ def _show_run(store: Store, run: Run, as_json: bool) -> None:
     for mix, seed in dict.fromkeys((row["mix"], row["seed"]) for row in matrix):
         cells = {row["benchmark"]: row for row in matrix if (row["mix"], row["seed"]) == (mix, seed)}
         texts = [
-            f"{cells[c]['value'] * 100:5.1f} [dim]{cells[c]['low'] * 100:.0f}-{cells[c]['high'] * 100:.0f}[/]" if c in cells else ""
+            f"{cells[c]['value'] * 100:5.1f} [dim]{cells[c]['low'] * 100:.0f}-{cells[c]['high'] * 100:.0f}[/]"
+            if c in cells
+            else ""
             for c in columns
         ]
         table.add_row(f"{mix}:{seed}" if seed else mix, *texts)
@@ -104,9 +110,8 @@ def _show_artifact(store: Store, what: str, as_json: bool) -> None:
         if len(text) < 200:
             console.print(f"  {name}: {text}")
     for score in scores:
-        console.print(
-            f"  {score['benchmark']}: {score['value'] * 100:.1f} % [{score['low'] * 100:.1f}, {score['high'] * 100:.1f}] n={score['n']}"
-        )
+        value, low, high = (f"{score[name] * 100:.1f}" for name in ("value", "low", "high"))
+        console.print(f"  {score['benchmark']}: {value} % ({low} to {high}), n={score['n']}")
 
 
 def _as_json(artifact: Artifact) -> dict[str, Any]:
@@ -125,7 +130,12 @@ def pedigree(store: Store, artifact: Artifact) -> dict[str, dict[str, Any]]:
         if key in found or ancestor is None:
             continue
         manifest = ancestor.manifest
-        found[key] = {"step": manifest.step, "kind": manifest.kind, "digest": manifest.digest, "inputs": manifest.inputs}
+        found[key] = {
+            "step": manifest.step,
+            "kind": manifest.kind,
+            "digest": manifest.digest,
+            "inputs": manifest.inputs,
+        }
         waiting += manifest.inputs.values()
     return found
 
@@ -139,7 +149,12 @@ def scores_of(store: Store, artifact: Artifact, run: Run | None) -> list[dict[st
         measured = store.get(run.steps[score["node"]]) if score["node"] in run.steps else None
         if measured is not None and measured.manifest.inputs.get("model") == artifact.manifest.key:
             stats = measured.stats
-            found.append({"benchmark": score["benchmark"], **{key: stats[key] for key in ("metric", "value", "low", "high", "n")}})
+            found.append(
+                {
+                    "benchmark": score["benchmark"],
+                    **{key: stats[key] for key in ("metric", "value", "low", "high", "n")},
+                }
+            )
     return found
 
 
@@ -148,7 +163,8 @@ def _tree(store: Store, artifact: Artifact) -> Tree:
 
     def label(found: Artifact) -> str:
         manifest = found.manifest
-        return f"[bold]{manifest.step}[/] {manifest.kind} [dim]{manifest.key[:12]} {manifest.seconds:.1f} s {manifest.created}[/]"
+        made = f"{manifest.key[:12]} {manifest.seconds:.1f} s {manifest.created}"
+        return f"[bold]{manifest.step}[/] {manifest.kind} [dim]{made}[/]"
 
     def grow(branch: Tree, found: Artifact) -> None:
         for name, key in found.manifest.inputs.items():

@@ -14,7 +14,7 @@ class Manifest:
     """The pedigree of one artifact.
 
     `key` identifies the question (step, version, config, input digests), `digest` the answer (the bytes produced,
-    without `logs/`). `stats` holds what a cold run learned and a cached run must still be able to tell: JSON values only.
+    without `logs/`). `stats` holds what a cold run learned and a cached run must still tell: JSON values only.
     """
 
     step: str  # the step's name in the plan, e.g. "train:everything:0"

@@ -1,4 +1,4 @@
-"""Find a component by its name: one file per format, cleaning step, objective, benchmark, ...; the file name is the name."""
+"""Find a component by its name: one file per format, cleaning step, benchmark, ...; the file name is the name."""
 
 from __future__ import annotations
 

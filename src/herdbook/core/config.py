@@ -24,7 +24,7 @@ Where = tuple[str | int, ...]  # path of keys and indices from the top of a docu
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong, or worth a look, in a recipe or in data. `line` and `column` count from 1; 0: unknown."""
+    """One thing that is wrong, or worth a look, in recipe or data. `line` and `column` count from 1; 0: unknown."""
 
     file: str
     line: int
@@ -95,7 +95,9 @@ def read_yaml(path: Path) -> Document:
     try:
         text = path.read_bytes().decode("utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such file. `herdbook new NAME` writes a recipe to start from.") from None
+        raise ConfigError(
+            f"{path}: there is no such file. `herdbook new NAME` writes a recipe to start from."
+        ) from None
     except IsADirectoryError:
         raise ConfigError(f"{path}: is a folder; name the recipe file in it.") from None
     except UnicodeDecodeError as error:
@@ -129,14 +131,14 @@ def _plain(node: Any, where: Where, positions: dict[Where, tuple[int, int]]) -> 
         result: dict[Any, Any] = {}
         for key, value in node.items():
             name = key if isinstance(key, str) else str(key)
-            place = node.lc.data.get(key) if hasattr(node, "lc") and node.lc.data else None
+            place = _place(node, key)
             if place:
                 positions[(*where, name)] = (place[0] + 1, place[1] + 1)
             result[name] = _plain(value, (*where, name), positions)
         return result
     if isinstance(node, list):
         for index in range(len(node)):
-            place = node.lc.data.get(index) if hasattr(node, "lc") and node.lc.data else None
+            place = _place(node, index)
             if place:
                 positions[(*where, index)] = (place[0] + 1, place[1] + 1)
         return [_plain(value, (*where, index), positions) for index, value in enumerate(node)]
@@ -146,6 +148,12 @@ def _plain(node: Any, where: Where, positions: dict[Where, tuple[int, int]]) -> 
         if isinstance(node, kind):
             return kind(node)
     return str(node)
+
+
+def _place(node: Any, key: Any) -> Sequence[int] | None:
+    """Return where ruamel read a key or item: line and column from 0."""
+    marks = getattr(node, "lc", None)
+    return marks.data.get(key) if marks is not None and marks.data else None
 
 
 def set_path(data: dict[str, Any], path: str, value: Any, origin: str) -> list[Where]:
@@ -162,7 +170,9 @@ def set_path(data: dict[str, Any], path: str, value: Any, origin: str) -> list[W
                 child = node.setdefault(key, {})
                 if not isinstance(child, dict):
                     place = dotted((*where, key))
-                    raise ConfigError(f"{origin}: {path!r} cannot be set, because {place} is {child!r} and not a mapping.")
+                    raise ConfigError(
+                        f"{origin}: {path!r} cannot be set, because {place} is {child!r} and not a mapping."
+                    )
                 following.append((child, (*where, key)))
         targets = following
     if not targets:

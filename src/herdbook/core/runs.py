@@ -114,7 +114,9 @@ def garbage(store: Store) -> tuple[list[str], list[Path]]:
     """
     needed: set[str] = set()
     runs = all_runs(store)
-    kept = {run.recipe: run for run in runs} | {f"{run.recipe} finished": run for run in runs if run.status == "finished"}
+    kept = {run.recipe: run for run in runs} | {
+        f"{run.recipe} finished": run for run in runs if run.status == "finished"
+    }
     waiting = [key for run in kept.values() for key in run.steps.values()]
     while waiting:
         key = waiting.pop()

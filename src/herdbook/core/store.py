@@ -1,11 +1,11 @@
 """The store: content-addressed artifacts, each of which appears whole by one atomic rename or not at all.
 
-    herd/
-      store.json             {"version": 1}
-      artifacts/<key>/       finished: the step's files + manifest.json
-      scratch/<key>/         unfinished: out/ (half-made files) and work/ (checkpoints that survive a kill)
-      locks/<key>.lock       held while a key is being made, so that two runs do not make it twice
-      runs/<id>.json         what each run of a recipe used and made (see runs.py)
+herd/
+  store.json             {"version": 1}
+  artifacts/<key>/       finished: the step's files + manifest.json
+  scratch/<key>/         unfinished: out/ (half-made files) and work/ (checkpoints that survive a kill)
+  locks/<key>.lock       held while a key is being made, so that two runs do not make it twice
+  runs/<id>.json         what each run of a recipe used and made (see runs.py)
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ class Store:
             version = int(json.loads(marker.read_text())["version"])
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(
-                f"{marker} is not a store's version file ({error}); move {store.root} away or point HERDBOOK_HOME elsewhere."
+                f"{marker} is not a store's version file ({error}); move {store.root} away or point HERDBOOK_HOME to "
+                "another folder."
             ) from error
         if version > STORE_VERSION:
             raise StoreError(
@@ -82,7 +83,8 @@ class Store:
             return None
         except (ValueError, TypeError) as error:
             raise StoreError(
-                f"{path / MANIFEST_FILE} cannot be read ({error}); remove the folder {path}: the next run makes it again."
+                f"{path / MANIFEST_FILE} cannot be read ({error}); remove the folder {path}, and the next run makes it "
+                "again."
             ) from error
         return Artifact(path, manifest)
 

@@ -74,7 +74,8 @@ class Encode:
         data.save(ctx.out)
         (ctx.out / SOURCES_FILE).write_text(json.dumps(encoded.source_names, ensure_ascii=False) + "\n", "utf-8")
         save_tokenizer(tokenizer, ctx.out / TOKENIZER_FOLDER, renderer.jinja)
-        return _stats(encoded, data, fill, renderer, config) | {"problems": problems}
+        licences = inputs["conversations"].stats.get("licences", [])
+        return _stats(encoded, data, fill, renderer, config) | {"problems": problems, "licences": licences}
 
 
 ENCODE = Encode()

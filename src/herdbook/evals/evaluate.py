@@ -16,6 +16,7 @@ from herdbook.core.digest import sha256_of
 from herdbook.core.progress import Progress
 from herdbook.core.types import Runtime
 from herdbook.engines.base import Completion, Engine, Sampling
+from herdbook.engines.chat import check_fingerprint
 from herdbook.engines.loading import ADAPTER_CONFIG, adapter_base
 from herdbook.engines.open import open_engine
 from herdbook.evals.benchmark import Benchmark, Item, Preset, Shots, preset_identity
@@ -58,6 +59,8 @@ def open_subject(model: Artifact, template: str | None, chat: bool | None, dtype
     tokenizer = load_tokenizer(folder)
     chats = chat if chat is not None else template is not None or tokenizer.chat_template is not None
     renderer = load_renderer(tokenizer, template or "tokenizer") if chats else None
+    if renderer is not None:
+        check_fingerprint(folder, renderer.fingerprint)
     digest = model.manifest.digest
     engine = open_engine(folder, dtype, runtime.device, runtime.threads, digest)
     return Subject(engine, tokenizer, renderer, context_length(folder), digest)

@@ -234,10 +234,12 @@ def chance_p(scores: Sequence[ArrayLike], chances: ArrayLike, weights: ArrayLike
 
     One seed, one chance level, equal weights: exact binomial test. Levels or weights that differ: the null
     distribution of the weighted mean from seeded binomial draws. Several seeds: a t test whose item variance is the
-    null's, plus the seeds' variance.
+    null's, plus the seeds' variance. Where guessing never scores, one right answer cannot be a guess.
     """
     table = np.atleast_2d(np.asarray(scores, dtype=np.float64))
     levels = np.asarray(chances, dtype=np.float64)
+    if not levels.any():
+        return 0.0 if table.any() else 1.0
     shares = equal_weights(len(levels)) if weights is None else np.asarray(weights, dtype=np.float64)
     if len(table) == 1 and is_binary(table):
         if np.allclose(levels, levels[0]) and np.allclose(shares, shares[0]):

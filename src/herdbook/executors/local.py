@@ -57,7 +57,7 @@ def cores() -> int:
 
 
 def default_workers() -> int:
-    """Two processes on a CPU machine with two cores or more; one where a GPU is to be had, since steps would share it."""
+    """Two processes on a CPU machine with two cores or more; one where there is a GPU, since steps would share it."""
     has_gpu = shutil.which("nvidia-smi") is not None or Path("/dev/nvidia0").exists()
     return 1 if has_gpu else min(2, cores())
 
@@ -116,7 +116,7 @@ def _drive(schedule: _Schedule, pool: ProcessPoolExecutor, workers: int) -> None
 
 
 class _Schedule:
-    """Which nodes are done, which are ready. What most others wait for goes first, so that no worker idles at the end."""
+    """Which nodes are done, which are ready. What most others wait for goes first, so that no worker idles late."""
 
     def __init__(
         self, nodes: Mapping[str, Node], store: Store, events: Events, on_done: Callable[[str, str], None]
@@ -216,10 +216,11 @@ def _work(node: Node, input_keys: dict[str, str]) -> _Report:
     for name, key in input_keys.items():
         artifact = store.get(key)
         if artifact is None:
-            raise StepFailed(f"The artifact {key} that {node.name} needs is gone from {store.root}; run the command again.")
+            raise StepFailed(
+                f"The artifact {key} that {node.name} needs is gone from {store.root}; run the command again."
+            )
         inputs[name] = artifact
     progress = _QueueProgress(_worker["messages"], node.name)
     made = make(store, node, inputs, _worker["runtime"], progress)
     manifest = made.artifact.manifest
     return _Report(manifest.key, manifest.digest, made.executed, manifest.seconds)
-
