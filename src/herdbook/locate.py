@@ -46,7 +46,7 @@ def find_files(path: str | list[str], folder: Path) -> list[Path]:
             if files:
                 return files
     looked = " and ".join(str(start) for start in dict.fromkeys((folder, Path.cwd())))
-    raise DataError(f"there is no file, folder or match for {path!r} (looked in {looked}).")
+    raise DataError(f"there is no file, folder or match for {path!r} (looked in {looked}); check its spelling.")
 
 
 def _is_hidden(file: Path, top: Path) -> bool:

@@ -18,7 +18,9 @@ from herdbook.chat.tokenizer import load_tokenizer, save_tokenizer
 from herdbook.core.errors import TemplateError
 from herdbook.core.types import Message
 
-LAW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+LAW = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+)
 
 
 @cache

@@ -150,14 +150,14 @@ def test_not_utf8(tmp_path: Path, suffix: str, line: int):
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.csv", "a.parquet", "a.txt"])
 def test_empty(tmp_path: Path, name: str):
     (tmp_path / name).touch()
-    assert broken(tmp_path / name) == "FILE: the data file is empty."
+    assert broken(tmp_path / name).startswith("FILE: the data file is empty.")
 
 
 @pytest.mark.parametrize(
     ("name", "text"), [("a.json", "[]"), ("a.json", " [ \n] "), ("a.jsonl", "\n \n"), ("a.csv", "a,b\n")]
 )
 def test_no_records(tmp_path: Path, name: str, text: str):
-    assert broken(write(tmp_path / name, text)) == "FILE: the data file holds no records."
+    assert broken(write(tmp_path / name, text)).startswith("FILE: the data file holds no records.")
 
 
 def test_missing_names_the_nearest(tmp_path: Path):

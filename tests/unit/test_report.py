@@ -135,7 +135,7 @@ def test_page_stays_small(page: str) -> None:
 
 def test_story_of_the_run_is_found(page: str) -> None:
     text = re.sub(r"<[^>]+>", "", page)
-    claim = r"sums rises from \d+ % \(untuned\) to \d+ % with [\w-]+; all 3 mixes with steps gain, no other does\."
+    claim = r"sums rises from \d+ % \(untuned\) to \d+ % with [\w-]+; all 2 mixes with steps gain, no other does\."
     assert re.search(claim, text)
     assert "trivia stays at chance with every mix" in text
     assert "trivia rises" not in text
@@ -233,3 +233,10 @@ def test_drawings_use_the_colours_of_the_page() -> None:
     assert not re.search(r"#[0-9a-f]{6}\b", svg)
     assert "<style" not in svg
     assert "DejaVu" not in svg
+
+
+def test_kin_are_compared(page: str) -> None:
+    text = re.sub(r"<[^>]+>", "", page)
+    assert re.search(r"narrow[\w-]* continues from everything with .*: .*loses on \w+ \(\d+ → \d+ %\)", text)
+    same = r"everything on builtin:cria and everything-on-blank on builtin:blank learn the same data: the first is better on"
+    assert re.search(same, text)

@@ -104,7 +104,7 @@ def show(terminal: bool) -> Callable[[str, bool], None]:
         from rich.console import Console
         from rich.text import Text
 
-        console = Console(highlight=False)
+        console = Console(highlight=False, emoji=False)
         console.print(Text("model: ", style="bold green") + Text(text))
         if cut:
             console.print("[dim](cut at --max-new-tokens)[/]")

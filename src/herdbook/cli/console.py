@@ -19,14 +19,14 @@ def stderr() -> Console:
     """Return a console for people: progress, tables, errors."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, emoji=False)
 
 
 def stdout() -> Console:
     """Return a console for what a command was asked to print."""
     from rich.console import Console
 
-    return Console(highlight=False)
+    return Console(highlight=False, emoji=False)
 
 
 def print_json(document: Any) -> None:
@@ -79,7 +79,7 @@ class LiveEvents:
         )
 
         self.bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -90,7 +90,7 @@ class LiveEvents:
             disable=not self.console.is_terminal,
         )
         self.bars.start()
-        self.whole = self.bars.add_task("[bold]all steps", total=self.total, info=f"{self.cached} cached")
+        self.whole = self.bars.add_task("all steps", total=self.total, info=f"{self.cached} cached")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -107,7 +107,9 @@ class LiveEvents:
             self.bars.update(self.tasks[name], completed=done, total=total, info=shown)
 
     def note(self, name: str, text: str) -> None:
-        self.console.print(f"  [yellow]{name}[/]: {text}", soft_wrap=True)
+        from rich.markup import escape
+
+        self.console.print(f"  [yellow]{name}[/]: {escape(text)}", soft_wrap=True)
 
     def finished(self, name: str, key: str, executed: bool, seconds: float) -> None:
         self.finished_steps += 1

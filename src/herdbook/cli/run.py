@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -30,6 +31,7 @@ def run(
 ) -> None:
     """Make the data, train, evaluate and write the report that a recipe describes."""
     with user_errors(as_json):
+        from herdbook.core.disk import disk_errors
         from herdbook.core.runs import new_run, using
         from herdbook.core.store import Store, store_path
         from herdbook.core.types import Runtime
@@ -39,7 +41,7 @@ def run(
 
         loaded = read_recipe(recipe, profile, sets or ())
         store = Store.open(store_path())
-        with using(store):
+        with disk_errors(store.root), using(store):
             plan = build_plan(loaded, store)
             record = new_run(store, loaded.recipe.name, str(recipe), profile, tuple(sets or ()))
             runtime = Runtime(device=device, workers=workers or default_workers(), threads=threads)
@@ -67,7 +69,8 @@ def _make(store: Store, plan: Plan, record: Run, runtime: Runtime, only: list[st
         with LiveEvents(len(nodes), cached) as events:
             outcome = run_nodes(nodes, store, runtime, events, done)
     except BaseException:
-        record.update(store, status="failed", finished=now(), steps=dict(made))
+        with contextlib.suppress(OSError):  # a full disk takes no record; why the run failed is told all the same
+            record.update(store, status="failed", finished=now(), steps=dict(made))
         raise
     report = str(store.artifact_path(outcome.keys[plan.report]) / "report.html") if plan.report in outcome.keys else ""
     return record.update(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from herdbook.core.disk import disk_errors
+from herdbook.core.errors import DataError
 
 LOGS_FOLDER = "logs"  # inside an artifact: times and speeds, no part of its digest
 
@@ -48,9 +52,12 @@ def step_key(step: str, version: int, config: BaseModel, inputs: dict[str, str])
 
 
 def file_digest(path: Path) -> str:
-    """Return the hex SHA-256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    """Return the hex SHA-256 of a file's bytes. Raises DataError for a file that may not be read."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except PermissionError as error:
+        raise DataError(f"{path}: the file may not be read ({error.strerror}); change its permissions.") from error
 
 
 def tree_digest(folder: Path) -> tuple[str, int]:
@@ -77,18 +84,30 @@ class DigestCache:
         self.database = database
 
     def file(self, path: Path) -> FileRef:
-        """Return the FileRef of `path`, hashing its bytes only if it changed since it was last seen."""
-        path = path.resolve()
+        """Return the FileRef of `path`, hashing its bytes only if it changed since it was last seen.
+
+        Raises DataError for a file that may not be read.
+        """
+        path = path.absolute()  # a link keeps its own name: the files of a hub cache link to nameless blobs
         status = path.stat()
         seen = (str(path), status.st_size, status.st_mtime_ns)
-        with closing(sqlite3.connect(self.database, timeout=30)) as connection, connection:
-            connection.execute(
+        with self._table() as table:
+            row = table.execute("select sha256 from digests where path = ? and size = ? and mtime = ?", seen).fetchone()
+        digest = row[0] if row else file_digest(path)
+        if row is None:
+            with self._table() as table:
+                table.execute("insert or replace into digests values (?, ?, ?, ?)", (*seen, digest))
+        return FileRef(name=path.name, sha256=digest, size=status.st_size, path=str(path))
+
+    @contextlib.contextmanager
+    def _table(self) -> Iterator[sqlite3.Connection]:
+        """Give the table within a transaction. Raises StoreError when the disk has no room for it."""
+        with (
+            disk_errors(self.database.parent),
+            contextlib.closing(sqlite3.connect(self.database, timeout=30)) as table,
+            table,
+        ):
+            table.execute(
                 "create table if not exists digests (path text primary key, size int, mtime int, sha256 text)"
             )
-            row = connection.execute(
-                "select sha256 from digests where path = ? and size = ? and mtime = ?", seen
-            ).fetchone()
-            if row is None:
-                row = (file_digest(path),)
-                connection.execute("insert or replace into digests values (?, ?, ?, ?)", (*seen, row[0]))
-        return FileRef(name=path.name, sha256=row[0], size=status.st_size, path=str(path))
+            yield table

@@ -1,7 +1,7 @@
 """The errors a user can cause or must act on.
 
 Every message is a sentence that says what is wrong, where, and what to do. The command line prints it without a
-traceback; `exit_code` is 2 for the user's mistake and 1 for what went wrong around it (a full disk, a killed worker).
+traceback; `exit_code` is 2 for what the user must put right (an input, a store, a disk) and 1 for a step that failed.
 All errors cross process borders, so they must stay picklable: subclasses take the same arguments as the base.
 """
 
@@ -34,8 +34,6 @@ class MissingDependency(HerdbookError, ImportError):
 
 class StoreError(HerdbookError, RuntimeError):
     """The artifact store cannot be used: newer version, full disk, unwritable folder."""
-
-    exit_code = 1
 
 
 class StepFailed(HerdbookError, RuntimeError):

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 from herdbook.core.artifact import Artifact
 from herdbook.core.digest import step_key
+from herdbook.core.disk import is_disk_full
 from herdbook.core.errors import HerdbookError, StepFailed
 from herdbook.core.progress import Progress
 from herdbook.core.step import Context, Node, Step
-from herdbook.core.store import Store, is_disk_full, write_text
+from herdbook.core.store import Store, write_text
 from herdbook.core.types import Runtime
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import errno
 import fcntl
 import json
 import os
@@ -26,6 +25,7 @@ from typing import Any
 from herdbook import __version__
 from herdbook.core.artifact import MANIFEST_FILE, Artifact, Manifest
 from herdbook.core.digest import DigestCache, tree_digest
+from herdbook.core.disk import disk_errors, is_disk_full
 from herdbook.core.errors import StoreError
 
 STORE_VERSION = 1
@@ -112,7 +112,12 @@ class Store:
             shutil.rmtree(base / "out", ignore_errors=True)
             (base / "out").mkdir(parents=True)
             (base / "work").mkdir(exist_ok=True)
-            yield base / "out", base / "work"
+            try:
+                yield base / "out", base / "work"
+            except Exception as error:
+                if is_disk_full(error):  # the half-made files are of no use, and their room is needed
+                    shutil.rmtree(base / "out", ignore_errors=True)
+                raise
 
     def commit(self, manifest: dict[str, Any], out: Path) -> Artifact:
         """Turn the folder `out` into the artifact of `manifest["key"]` by one rename.
@@ -181,30 +186,3 @@ def flush_tree(folder: Path) -> None:
             if not path.is_symlink():
                 flush_folder(path)
         flush_folder(Path(root))
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """True if `error` says that the disk is full; native libraries say it in a message instead of an errno."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    return any(words in str(error) for words in ("No space left on device", "file write failed", "os error 28"))
-
-
-@contextlib.contextmanager
-def disk_errors(root: Path) -> Iterator[None]:
-    """Turn a full or unwritable disk into a sentence."""
-    try:
-        yield
-    except Exception as error:
-        if is_disk_full(error):
-            free = shutil.disk_usage(root if root.exists() else root.parent).free
-            raise StoreError(
-                f"The disk that holds the store {root} is full ({free / 2**20:.1f} MB free). Finished steps are kept: "
-                "free some space (`herdbook gc` lists what no recipe needs) and run the same command again."
-            ) from error
-        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise StoreError(
-                f"The store {root} cannot be written ({error.strerror}: {error.filename}). "
-                "Change its permissions or set HERDBOOK_HOME to a folder of yours."
-            ) from error
-        raise

@@ -159,7 +159,11 @@ def _conversations(source: Source, check: SourceCheck) -> Iterator[Conversation]
         if isinstance(result, Reject):
             check.rejected += 1
             check.reasons[reason_key(result)] += 1
-            check.add(Problem(result.file, result.line, result.field, f"{result.reason}; the record is rejected."))
+            check.add(
+                Problem(
+                    result.file, result.line, result.field, f"{result.reason}; repair the record, or it is left out."
+                )
+            )
             continue
         yield from result
 
@@ -203,7 +207,8 @@ def _render(
     for row in encoded.rejected:
         meta = json.loads(row.meta)
         detail = f" ({row.detail})" if row.detail else ""
-        message = f"{row.reason}{detail}: nothing of the conversation would be trained on."
+        advice = "Raise max_length or shorten it." if "max_length" in row.reason else "Repair or remove it."
+        message = f"{row.reason}{detail}: nothing of the conversation would be trained on. {advice}"
         check.add(Problem(str(meta.get("file", row.source)), int(meta.get("line", 0)), "messages", message))
     for start, end in pairwise(encoded.offsets[: _EXAMPLES + 1 - len(tokens.examples)].tolist()):
         tokens.examples.append(trained_spans(encoded.ids[start:end], encoded.trained[start:end], renderer))

@@ -80,7 +80,7 @@ def read_records(path: Path, name: str = "", columns: Sequence[str] = ()) -> Ite
     if not path.is_file():
         raise FileError(str(path), 0, f"the data file does not exist{_nearest(path)}.")
     if path.stat().st_size == 0:
-        raise FileError(str(path), 0, "the data file is empty.")
+        raise FileError(str(path), 0, "the data file is empty. Fetch it again or take it out of the recipe.")
     kind = file_kind(path)
     if kind not in KINDS:
         known = f"{', '.join(KINDS)}, each also compressed as {' or '.join(COMPRESSIONS)}"
@@ -90,7 +90,7 @@ def read_records(path: Path, name: str = "", columns: Sequence[str] = ()) -> Ite
         any_row = True
         yield row
     if not any_row:
-        raise FileError(str(path), 0, "the data file holds no records.")
+        raise FileError(str(path), 0, "the data file holds no records. Fetch it again or take it out of the recipe.")
 
 
 def read_hub(path: str) -> Iterator[Row]:
@@ -188,7 +188,7 @@ def _json(path: Path, name: str) -> Iterator[Row | Reject]:
     text = _whole(path)
     start = _blank_end(text, 0)
     if start == len(text):
-        raise FileError(str(path), 0, "the data file is empty.")
+        raise FileError(str(path), 0, "the data file is empty. Fetch it again or take it out of the recipe.")
     if text[start] == "[":
         yield from _json_list(text, start, path, name)
         return

@@ -25,7 +25,7 @@ class Span:
 class Finding:
     """One sentence. For a gain or loss also where the score started and ended, as percentages for the drawing."""
 
-    kind: str  # gain | loss | breadth | flat | chance
+    kind: str  # gain | loss | breadth | flat | chance | kin
     sentence: tuple[Span, ...]
     start: float | None = None
     end: float | None = None
@@ -38,12 +38,12 @@ class Finding:
         return "".join(span.text for span in self.sentence)
 
 
-def _say(*parts: str) -> tuple[Span, ...]:
+def say(*parts: str) -> tuple[Span, ...]:
     """Make spans of a sentence; parts that start with `*` are strong."""
     return tuple(Span(part[1:], True) if part.startswith("*") else Span(part) for part in parts if part)
 
 
-def _join(names: Sequence[str]) -> str:
+def join(names: Sequence[str]) -> str:
     """Write a list as a person does: "a", "a and b", "a, b and c"."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
@@ -53,10 +53,12 @@ def attribution(record: RunRecord, moved: set[str], gained: bool) -> str:
 
     `moved` holds the mixes that differ significantly in one direction. A source explains a gain if every mix that
     contains it gained and no other did; it explains a loss if every mix without it lost and no other did. Mixes that
-    continue from another mix hold the data of both in an order, so they are no evidence here and are left out.
+    continue from another mix hold the data of both in an order, and other bases may know other things, so both are no
+    evidence here and are left out.
     """
     trained = [mix for mix in record.mixes if mix != record.baseline and not record.is_untuned(mix)]
-    compared = [mix for mix in trained if record.base_of(mix) not in record.mixes]
+    base = record.base_of(record.baseline)
+    compared = [mix for mix in trained if record.base_of(mix) not in record.mixes and base in ("", record.base_of(mix))]
     moved = moved & set(compared)
     if len(compared) < 2 or not moved:
         return ""
@@ -89,7 +91,7 @@ def movements(record: RunRecord, cells: Sequence[Cell]) -> list[Finding]:
                 continue
             best = max(side, key=lambda cell: (abs(cell.diff or 0), cell.mix))
             because = attribution(record, {cell.mix for cell in side}, gained)
-            sentence = _say(
+            sentence = say(
                 f"*{benchmark}", " rises from " if gained else " falls from ", f"*{percent(start.value, 0)} %",
                 f" ({record.baseline}) to ", f"*{percent(best.value, 0)} %", " with ", f"*{best.mix}", f"{because}.",
             )  # fmt: skip
@@ -111,14 +113,14 @@ def breadth(record: RunRecord, cells: Sequence[Cell]) -> list[Finding]:
     total = len(record.benchmarks)
     broadest = max(record.mixes, key=lambda mix: (len(gains[mix]) - len(losses[mix]), len(gains[mix])))
     if len(gains[broadest]) > 1:
-        cost = f" and loses on {_join(losses[broadest])}" if losses[broadest] else " and loses on none"
-        said = _say(f"*{broadest}", " is the broadest mix: it gains on ", f"*{len(gains[broadest])} of {total}",
+        cost = f" and loses on {join(losses[broadest])}" if losses[broadest] else " and loses on none"
+        said = say(f"*{broadest}", " is the broadest mix: it gains on ", f"*{len(gains[broadest])} of {total}",
                     f" benchmarks against {record.baseline}{cost}.")  # fmt: skip
         found.append(Finding("breadth", said))
     costliest = max(record.mixes, key=lambda mix: (len(losses[mix]), -len(gains[mix])))
     if len(losses[costliest]) > 1 and costliest != broadest:
-        gain = f", and gains on {_join(gains[costliest])}" if gains[costliest] else ", and gains on none"
-        said = _say(f"*{costliest}", " costs most: it loses on ", f"*{len(losses[costliest])} of {total}",
+        gain = f", and gains on {join(gains[costliest])}" if gains[costliest] else ", and gains on none"
+        said = say(f"*{costliest}", " costs most: it loses on ", f"*{len(losses[costliest])} of {total}",
                     f" benchmarks against {record.baseline}{gain}.")  # fmt: skip
         found.append(Finding("breadth", said))
     return found
@@ -136,10 +138,10 @@ def silences(record: RunRecord, cells: Sequence[Cell]) -> list[Finding]:
     ]
     if chance:
         verb = "stays" if len(chance) == 1 else "stay"
-        said = _say(f"*{_join(chance)}", f" {verb} at chance with every mix: here the numbers say nothing about data.")
+        said = say(f"*{join(chance)}", f" {verb} at chance with every mix: here the numbers say nothing about data.")
         found.append(Finding("chance", said))
     if flat:
-        said = _say("No mix differs significantly from ", f"*{record.baseline}", " on ", f"*{_join(flat)}", ".")
+        said = say("No mix differs significantly from ", f"*{record.baseline}", " on ", f"*{join(flat)}", ".")
         found.append(Finding("flat", said))
     return found
 
@@ -165,6 +167,10 @@ def tally(record: RunRecord, cells: Sequence[Cell]) -> str:
 
 def scope(record: RunRecord) -> str:
     """Say which mixes the sentences that count mixes leave out; '' where they leave out none."""
-    if not any(record.base_of(mix) in record.mixes for mix in record.mixes):
+    base = record.base_of(record.baseline)
+    if all(record.base_of(mix) in ("", base) for mix in record.mixes if not record.is_untuned(mix)):
         return ""
-    return "Where mixes are counted, those that continue from another mix are left out: they hold the data of both."
+    return (
+        f"Where mixes are counted, only those trained from {base or 'the base'} itself are: a mix that continues from "
+        "another holds the data of both, and another base may know other things."
+    )

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from herdbook.evals.matrix import Cell
 from herdbook.report import data_story, findings, pedigree, plots, provenance, samples, tables
+from herdbook.report.kinship import kinship
 from herdbook.report.run_record import RunRecord
 
 
@@ -64,7 +65,7 @@ def render(record: RunRecord, cells: Sequence[Cell]) -> str:
         script=_asset("report.js"),
         record=record,
         facts=_facts(record),
-        findings=findings.build_findings(record, cells),
+        findings=findings.build_findings(record, cells) + kinship(record),
         tally=findings.tally(record, cells),
         scope=findings.scope(record),
         matrix=tables.build_matrix(record, cells),

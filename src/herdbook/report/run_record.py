@@ -66,11 +66,15 @@ class RunRecord:
             names.update(dict.fromkeys(mix.stats.get("by_source", {})))
         return list(names)
 
-    def sources_of(self, mix: str) -> frozenset[str]:
-        """Return the sources that gave at least one example to `mix`."""
+    def counts_of(self, mix: str) -> dict[str, int]:
+        """Return how many conversations each source gave to `mix`."""
         artifact = self.artifacts.get(f"mix:{mix}")
         counts = artifact.stats.get("by_source", {}) if artifact else {}
-        return frozenset(name for name, count in counts.items() if count)
+        return {name: int(count) for name, count in counts.items() if count}
+
+    def sources_of(self, mix: str) -> frozenset[str]:
+        """Return the sources that gave at least one example to `mix`."""
+        return frozenset(self.counts_of(mix))
 
     def model_of(self, mix: str) -> Artifact | None:
         """Return the artifact of the model behind a row: trained (first seed), else the base scored untuned."""

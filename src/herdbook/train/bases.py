@@ -18,12 +18,12 @@ HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.md"]
 
 
 def link_local(base: str, files: Sequence[FileRef], out: Path) -> None:
-    """Link the files of a local model folder into `out` and check that they make a model with a tokenizer."""
+    """Link the files of a local model folder into `out`; the folder must hold a model with a tokenizer."""
+    check_folder(base, Path(files[0].path).parent)
     for file in files:
         target = out / file.name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.symlink_to(Path(file.path).resolve())
-    check_folder(base, out)
 
 
 def link_hub(base: str, revision: str | None, out: Path) -> None:

@@ -37,7 +37,7 @@ def save_checkpoint(folder: Path, state: State, model: nn.Module, optimizers: Se
         "random": torch.get_rng_state(),
         "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
-    half_made = folder / f"{CHECKPOINT_FILE}.{os.getpid()}"
+    half_made = folder / f"{CHECKPOINT_FILE}.half"  # one name: what a full disk cut off is written over, not kept
     with half_made.open("wb") as stream:
         torch.save(content, stream)
         stream.flush()
