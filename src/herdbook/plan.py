@@ -178,6 +178,10 @@ class _Builder:
             folder = next((place for place in (self.loaded.folder / name, Path(name)) if place.is_dir()), None)
             if folder is not None:
                 files = [self.store.digests.file(path) for path in sorted(folder.iterdir()) if path.is_file()]
+                if not files:
+                    self.problems.append(
+                        self.loaded.problem(("base",), f"the folder {folder} is empty; it holds no model.")
+                    )
                 config = {"base": folder.name, "files": files}
             elif name.startswith(("/", ".", "~")) or name.count("/") > 1:
                 self.problems.append(
@@ -226,7 +230,7 @@ class _Builder:
     def report(self, scores: list[ScoreNode]) -> str:
         config = {
             "recipe": self.recipe.name,
-            "text": self.loaded.document.text,
+            "text": self.loaded.text,
             "mixes": list(self.recipe.mixes),
             "benchmarks": [evaluation.name for evaluation in self.recipe.evaluate],
             "baseline": baseline_of(self.recipe),

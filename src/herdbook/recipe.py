@@ -63,7 +63,8 @@ class SourceSpec(Section):
     """One instruction resource: raw files of one format."""
 
     path: str | list[str] = Field(
-        description="a file, folder, glob or list of these, relative to `data` (by default the recipe's folder); "
+        description="a file, folder, glob or list of these, relative to `data` or, if nothing is there, to the working "
+        "folder; "
         "`hub:owner/name`, or `builtin:...` for what ships in the package"
     )
     format: str = Field(
@@ -215,6 +216,12 @@ class LoadedRecipe:
     recipe: Recipe
     document: Document
     folder: Path
+    changes: tuple[str, ...] = ()  # `--profile` and `--set` options that changed it, as on the command line
+
+    @property
+    def text(self) -> str:
+        """The YAML text, with a first line that says what changed it."""
+        return f"# run with {' '.join(self.changes)}\n{self.document.text}" if self.changes else self.document.text
 
     def problem(self, where: Where, message: str) -> Problem:
         return self.document.problem(where, message)
@@ -246,7 +253,8 @@ def read_recipe(path: Path, profile: str | None = None, sets: Sequence[str] = ()
     folder = (base_folder / recipe.data) if recipe.data else base_folder
     if recipe.data and not folder.is_dir():
         folder = Path(recipe.data).absolute()
-    return LoadedRecipe(recipe, document, folder.resolve())
+    changes = ([f"--profile {profile}"] if profile else []) + [f"--set {text}" for text in sets]
+    return LoadedRecipe(recipe, document, folder.resolve(), tuple(changes))
 
 
 def _apply_profile(document: Document, profile: str | None) -> None:
@@ -297,9 +305,7 @@ def _check_references(recipe: Recipe, document: Document) -> list[Problem]:
         where: Where = ("mixes", name)
         for source in mix.parts:
             if source not in recipe.sources:
-                wrong(
-                    (*where, source), f"mix {name!r} names " + catalog.unknown("source", source, list(recipe.sources))
-                )
+                wrong((*where, source), f"in mix {name!r}: " + catalog.unknown("source", source, list(recipe.sources)))
         if not mix.parts and (mix.after or mix.train):
             wrong(
                 where,
@@ -318,7 +324,7 @@ def _check_references(recipe: Recipe, document: Document) -> list[Problem]:
                 document.problem((*where, "train", *problem.field.split(".")), problem.message)
                 for problem in error.problems
             ]
-    for source in set(recipe.sources) & {"base", "after", "train"}:
+    for source in set(recipe.sources) & {"base", "after", "train", "parts"}:
         wrong(("sources", source), f"a source cannot be called {source!r}, because mixes use that word; rename it.")
     if recipe.baseline is not None and recipe.baseline not in recipe.mixes:
         wrong(("baseline",), catalog.unknown("mix", recipe.baseline, list(recipe.mixes)))

@@ -86,7 +86,7 @@ def test_leave_one_out_and_add_one_in_generate_mixes(folder: Path):
         ),
         ("- skill:", "- skil:", "There is no benchmark named 'skil'; did you mean 'skill'?"),
         ("format: alpaca}", "format: alpca}", "There is no format named 'alpca'; did you mean 'alpaca'?"),
-        ("{one: 1}", "{on: 1}", "/r.yaml:10:9: mixes.one.on: mix 'one' names There is no source named 'on'"),
+        ("{one: 1}", "{on: 1}", "/r.yaml:10:9: mixes.one.on: in mix 'one': There is no source named 'on'"),
         ("after: one", "after: oen", "There is no mix named 'oen'; did you mean 'one'?"),
         (
             "steps: 5",

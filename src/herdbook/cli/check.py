@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from herdbook.core.config import Problem
     from herdbook.core.store import Store
     from herdbook.data.check import SourceCheck
-    from herdbook.recipe import LoadedRecipe, Recipe
+    from herdbook.recipe import LoadedRecipe
 
 RECIPE_SUFFIXES = {".yaml", ".yml"}
 
@@ -95,7 +95,10 @@ def _check_recipe(path: Path, profile: str | None, sets: list[str]) -> tuple[lis
     loaded = read_recipe(path, profile, sets)
     store = Store.open(store_path())
     plan = build_plan(loaded, store)
-    renderer, problems = _recipe_renderer(loaded, store)
+    renderer, problems = _base_renderer(loaded, store, None)
+    for mix, spec in loaded.recipe.mixes.items():
+        if spec.base not in (None, loaded.recipe.base):
+            problems += _base_renderer(loaded, store, mix)[1]
     checks = []
     for name in loaded.recipe.sources:
         node = plan.nodes.get(f"source:{name}")
@@ -110,35 +113,39 @@ def _check_recipe(path: Path, profile: str | None, sets: list[str]) -> tuple[lis
     return checks, problems
 
 
-def _recipe_renderer(loaded: LoadedRecipe, store: Store) -> tuple[Renderer | None, list[Problem]]:
-    """Return the renderer of the recipe's base and template; a problem where it cannot be had."""
+def _base_renderer(loaded: LoadedRecipe, store: Store, mix: str | None) -> tuple[Renderer | None, list[Problem]]:
+    """Return the renderer of the recipe's base, or of a mix's own, with the template; a problem where there is none."""
     from herdbook.chat.renderer import load_renderer
     from herdbook.chat.tokenizer import load_tokenizer
     from herdbook.core.errors import ModelError, TemplateError
+    from herdbook.train.bases import check_folder
 
     recipe = loaded.recipe
-    folder = base_folder(recipe, loaded, store)
+    base = (recipe.mixes[mix].base if mix else None) or recipe.base
+    where = ("mixes", mix, "base") if mix else ("base",)
+    folder = base_folder(base, loaded, store)
     if folder is None:
-        message = f"{recipe.base!r} is fetched from the hub when the recipe runs; until then tokens are not counted."
-        return None, [loaded.document.problem(("base",), message, "warning")]
+        message = f"{base!r} is fetched from the hub when the recipe runs; until then tokens are not counted."
+        return None, [loaded.document.problem(where, message, "warning")]
     try:
+        check_folder(base, folder)
         return load_renderer(load_tokenizer(folder), recipe.template), []
     except ModelError as error:
-        return None, [loaded.problem(("base",), str(error))]
+        return None, [loaded.problem(where, str(error))]
     except TemplateError as error:
         return None, [loaded.problem(("template",), str(error))]
 
 
-def base_folder(recipe: Recipe, loaded: LoadedRecipe, store: Store) -> Path | None:
-    """Return where the base model's files lie now, or None for a hub id that no run has fetched yet."""
-    if recipe.base.startswith("builtin:"):
+def base_folder(base: str, loaded: LoadedRecipe, store: Store) -> Path | None:
+    """Return where a base model's files lie now, or None for a hub id that no run has fetched yet."""
+    if base.startswith("builtin:"):
         from herdbook.builtin import builtin_path
 
         return builtin_path("cria")
-    for folder in (loaded.folder / recipe.base, Path(recipe.base)):
+    for folder in (loaded.folder / base, Path(base)):
         if folder.is_dir():
             return folder
-    fetched = [artifact for artifact in store.all() if artifact.manifest.step == f"base:{recipe.base}"]
+    fetched = [artifact for artifact in store.all() if artifact.manifest.step == f"base:{base}"]
     return fetched[-1].path / "model" if fetched else None
 
 

@@ -43,7 +43,7 @@ def run(
         store = Store.open(store_path())
         with disk_errors(store.root), using(store):
             plan = build_plan(loaded, store)
-            record = new_run(store, loaded.recipe.name, str(recipe), profile, tuple(sets or ()))
+            record = new_run(store, loaded.recipe.name, str(recipe), profile, tuple(sets or ()), tuple(only or ()))
             runtime = Runtime(device=device, workers=workers or default_workers(), threads=threads)
             record = _make(store, plan, record, runtime, only or [])
         if as_json:

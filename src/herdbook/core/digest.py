@@ -20,7 +20,7 @@ LOGS_FOLDER = "logs"  # inside an artifact: times and speeds, no part of its dig
 
 
 class FileRef(BaseModel):
-    """A file that a step reads, identified by its bytes. The path is where it lies today and is not hashed."""
+    """A file that a step reads, identified by its name and bytes. The path is where it lies today and is not hashed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -27,6 +27,7 @@ class Run:
     file: str
     profile: str | None
     sets: tuple[str, ...]
+    only: tuple[str, ...]  # steps that the run was limited to
     started: str  # UTC, ISO 8601
     status: str = "running"  # running | finished | failed
     finished: str = ""
@@ -53,10 +54,12 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def new_run(store: Store, recipe: str, file: str, profile: str | None, sets: tuple[str, ...]) -> Run:
+def new_run(
+    store: Store, recipe: str, file: str, profile: str | None, sets: tuple[str, ...], only: tuple[str, ...] = ()
+) -> Run:
     """Start a record. The id sorts by time and is unique among runs that start in the same second."""
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
-    return Run(f"{recipe}-{stamp}-{secrets.token_hex(2)}", recipe, file, profile, sets, now()).save(store)
+    return Run(f"{recipe}-{stamp}-{secrets.token_hex(2)}", recipe, file, profile, sets, only, now()).save(store)
 
 
 def all_runs(store: Store) -> list[Run]:
@@ -65,21 +68,21 @@ def all_runs(store: Store) -> list[Run]:
     for path in (store.root / "runs").glob("*.json"):
         try:
             record = json.loads(path.read_text())
-            runs.append(Run(**{**record, "sets": tuple(record["sets"])}))
+            runs.append(Run(**{**record, "sets": tuple(record["sets"]), "only": tuple(record["only"])}))
         except (ValueError, TypeError, KeyError) as error:
             raise StoreError(f"The run record {path} cannot be read ({error}); move it away.") from error
     return sorted(runs, key=lambda run: (run.started, run.id))
 
 
 def find_run(store: Store, text: str) -> Run:
-    """Return the run with this id, or the last run of the recipe with this name.
+    """Return the run with this id, or the last run of the recipe with this name; one that came to its report, if any.
 
     Raises ConfigError with the nearest known name.
     """
     runs = all_runs(store)
-    for run in reversed(runs):
-        if text in (run.id, run.recipe):
-            return run
+    named = [run for run in runs if text in (run.id, run.recipe)]
+    if named:
+        return ([run for run in named if run.report] or named)[-1]
     raise ConfigError(unknown("run", text, sorted({run.recipe for run in runs} | {run.id for run in runs})))
 
 
@@ -110,13 +113,12 @@ def alone(store: Store) -> Iterator[None]:
 def garbage(store: Store) -> tuple[list[str], list[Path]]:
     """Return (artifact keys, scratch folders) that no recipe's last run needs, pedigree included.
 
-    A recipe's last run counts twice where it did not finish: as far as it came, and the last one that finished.
+    Where a recipe's last run did not come to its report (interrupted, or limited by `--only`), what it made is kept and
+    so is what the last complete run needs.
     """
-    needed: set[str] = set()
     runs = all_runs(store)
-    kept = {run.recipe: run for run in runs} | {
-        f"{run.recipe} finished": run for run in runs if run.status == "finished"
-    }
+    kept = {run.recipe: run for run in runs} | {f"{run.recipe} complete": run for run in runs if run.report}
+    needed: set[str] = set()
     waiting = [key for run in kept.values() for key in run.steps.values()]
     while waiting:
         key = waiting.pop()

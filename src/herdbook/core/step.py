@@ -15,7 +15,7 @@ from herdbook.core.types import Runtime
 
 
 class StepConfig(BaseModel):
-    """Base of every step's config. All of it is hashed into the key; runtime choices do not belong here."""
+    """Base of every step's config. All of it is hashed into the key, except fields with `exclude=True` (paths)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -36,7 +36,7 @@ class Context:
 
 
 class Step(Protocol):
-    """One kind of step. Implementations are plain modules-level objects found by `herdbook.core.steps`."""
+    """One kind of step. Implementations are module-level objects, named "module:object" by the plan."""
 
     kind: str  # of the artifact it makes
     version: int  # bump when the same config and inputs would give other bytes
@@ -52,7 +52,7 @@ class Step(Protocol):
 class Node:
     """A step in a plan: which kind of step, its config, and the names of the nodes that it reads."""
 
-    name: str  # unique in the plan, e.g. "evaluate:everything:0:gsm8k"
+    name: str  # unique in the plan, e.g. "scores:everything:0:gsm8k"
     step: str  # dotted "module:object" of the Step
     config: StepConfig
     inputs: dict[str, str] = field(default_factory=dict)  # input name -> node name

@@ -6,6 +6,8 @@ herd/
   scratch/<key>/         unfinished: out/ (half-made files) and work/ (checkpoints that survive a kill)
   locks/<key>.lock       held while a key is being made, so that two runs do not make it twice
   runs/<id>.json         what each run of a recipe used and made (see runs.py)
+  runs/*.error.txt       tracebacks of steps that failed
+  digests.sqlite         digests of files by path, size and time
 """
 
 from __future__ import annotations
