@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -157,6 +158,22 @@ def test_a_killed_run_is_finished_by_the_next_to_the_same_bits(tmp_path: Path):
         if kills:
             assert result["executed"] >= 1, "the run was over before it was killed"
     assert digests[0] == digests[1] != {}
+
+
+def test_ctrl_c_leaves_at_once_with_a_sentence(tmp_path: Path):
+    recipe = write_recipe(tmp_path, steps=400)
+    home = tmp_path / "herd"
+    words = command("run", recipe, "--only", "train:lookup:0")
+    run = subprocess.Popen(words, env=environment(home), stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 90
+    while not list(home.glob("scratch/*/work/*")) and run.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(run.pid, signal.SIGINT)
+    said = run.communicate(timeout=60)[1]
+    assert run.returncode == 130
+    assert "Interrupted" in said
+    assert "Traceback" not in said
+    assert herdbook_json(home, "show")["runs"][0]["status"] == "failed"
 
 
 def test_two_runs_at_once_do_each_step_once(tmp_path: Path):

@@ -238,5 +238,7 @@ def test_drawings_use_the_colours_of_the_page() -> None:
 def test_kin_are_compared(page: str) -> None:
     text = re.sub(r"<[^>]+>", "", page)
     assert re.search(r"narrow[\w-]* continues from everything with .*: .*loses on \w+ \(\d+ → \d+ %\)", text)
-    same = "everything on builtin:cria and everything-on-blank on builtin:blank learn the same data: the first is better on"
-    assert re.search(same, text)
+    same = (
+        "everything on builtin:cria and everything-on-blank on builtin:blank learn the same data: the first is better"
+    )
+    assert same in text

@@ -37,6 +37,6 @@ class StoreError(HerdbookError, RuntimeError):
 
 
 class StepFailed(HerdbookError, RuntimeError):
-    """A step failed for a reason that is not the user's input; the message names the step, and the log if there is one."""
+    """A step failed for a reason that is not the user's input; the message names the step and, if any, the log."""
 
     exit_code = 1

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from herdbook.chat.renderer import Renderer
+from herdbook.chat.spans import trained_spans
 from herdbook.core.config import Problem
 from herdbook.core.errors import DataError
 from herdbook.core.types import Conversation, Reject
@@ -141,18 +142,6 @@ def check_json(checks: Sequence[SourceCheck]) -> dict[str, Any]:
     }
 
 
-def trained_spans(ids: np.ndarray, trained: np.ndarray, renderer: Renderer) -> list[tuple[str, bool]]:
-    """Decode int32[T] ids with their bool[T] mask into runs of (text, trained?), special tokens shown."""
-    ends = [*(np.flatnonzero(trained[1:] != trained[:-1]) + 1).tolist(), len(ids)]
-    spans: list[tuple[str, bool]] = []
-    done = 0
-    for end in ends:  # decoding from the start keeps the spaces that some tokenizers drop before a first word
-        text = renderer.tokenizer.backend.decode(ids[:end].tolist(), skip_special_tokens=False)
-        spans.append((text[done:], bool(trained[end - 1])))
-        done = len(text)
-    return spans
-
-
 def _conversations(source: Source, check: SourceCheck) -> Iterator[Conversation]:
     for result in read_source(source):
         check.records += 1
@@ -211,7 +200,7 @@ def _render(
         message = f"{row.reason}{detail}: nothing of the conversation would be trained on. {advice}"
         check.add(Problem(str(meta.get("file", row.source)), int(meta.get("line", 0)), "messages", message))
     for start, end in pairwise(encoded.offsets[: _EXAMPLES + 1 - len(tokens.examples)].tolist()):
-        tokens.examples.append(trained_spans(encoded.ids[start:end], encoded.trained[start:end], renderer))
+        tokens.examples.append(trained_spans(encoded.ids[start:end], encoded.trained[start:end], renderer.tokenizer))
 
 
 def _conclude(source: Source, check: SourceCheck, max_length: int | None) -> None:

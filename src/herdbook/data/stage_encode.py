@@ -143,19 +143,14 @@ def _examples(data: PackedData, renderer: Renderer) -> list[list[list[Any]]]:
     """The first row of every source as [text, 1 if trained else 0] spans."""
     import numpy as np
 
+    from herdbook.chat.spans import trained_spans
+
     firsts = sorted(np.unique(np.asarray(data.sources), return_index=True)[1].tolist())[:EXAMPLES]
     examples = []
     for row in firsts:
-        stop = min(int(data.offsets[row + 1]), int(data.offsets[row]) + EXAMPLE_TOKENS)
-        ids = data.ids[data.offsets[row] : stop].tolist()
-        trained = np.asarray(data.trained[data.offsets[row] : stop])
-        borders = [*(np.flatnonzero(np.diff(trained)) + 1).tolist(), len(ids)]
-        spans, done = [], ""
-        for border in borders:
-            text = renderer.tokenizer.backend.decode(ids[:border], skip_special_tokens=False)
-            spans.append([text[len(done) :], int(trained[border - 1])])
-            done = text
-        examples.append(spans)
+        part = slice(int(data.offsets[row]), min(int(data.offsets[row + 1]), int(data.offsets[row]) + EXAMPLE_TOKENS))
+        spans = trained_spans(np.asarray(data.ids[part]), np.asarray(data.trained[part]), renderer.tokenizer)
+        examples.append([[text, int(on)] for text, on in spans])
     return examples
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
+import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -195,9 +196,11 @@ _worker: dict[str, Any] = {}  # set once in each worker process, never in the pa
 
 
 def _start_worker(root: str, runtime: Runtime, messages: Any) -> None:
-    """Prepare a worker: bound its threads before numeric libraries start, and end it when the parent dies."""
+    """Prepare a worker: bound its threads before numeric libraries start, and end it with its parent or at Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"):
         os.environ[variable] = str(runtime.threads)
+    os.environ["TQDM_DISABLE"] = "1"  # libraries' own bars; ours shows the progress
     os.environ["TOKENIZERS_PARALLELISM"] = "false" if runtime.threads == 1 else "true"
     _worker.update(store=Store.open(Path(root)), runtime=runtime, messages=messages)
     threading.Thread(target=_die_with_parent, daemon=True).start()
