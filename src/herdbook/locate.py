@@ -6,9 +6,8 @@ import glob
 import os
 from pathlib import Path
 
-from herdbook.core.digest import FileRef
 from herdbook.core.errors import DataError
-from herdbook.core.store import Store
+from herdbook.data.records import is_data_file
 
 BUILTIN = "builtin:"
 HUB = "hub:"
@@ -25,6 +24,8 @@ def find_files(path: str | list[str], folder: Path) -> list[Path]:
     A relative path starts from `folder` (the recipe's `data` folder), or, if nothing is there, from the working folder.
     Raises DataError saying where was looked.
     """
+    if not path:
+        raise DataError("no file is named; write a file, a folder or a glob.")
     if isinstance(path, list):
         return [file for entry in path for file in find_files(entry, folder)]
     if path.startswith(BUILTIN):
@@ -53,6 +54,15 @@ def _is_hidden(file: Path, top: Path) -> bool:
     return any(part.startswith(".") for part in file.relative_to(top).parts)
 
 
-def file_refs(path: str | list[str], folder: Path, store: Store) -> list[FileRef]:
-    """Return `find_files` with the digest of each file's bytes."""
-    return [store.digests.file(file) for file in find_files(path, folder)]
+def find_data_files(path: str | list[str], folder: Path) -> list[Path]:
+    """Return `find_files`; of a folder or glob only the files that hold records, not licences and notes."""
+    if isinstance(path, list) and path:
+        return [file for entry in path for file in find_data_files(entry, folder)]
+    files = find_files(path, folder)
+    records = [file for file in files if is_data_file(file)]
+    return records if len(files) > 1 and records else files
+
+
+def find_base(name: str, folder: Path) -> Path | None:
+    """Return the local folder that a base model's name means, or None: then it is a hub id."""
+    return next((place for place in (folder / name, Path(name).expanduser()) if place.is_dir()), None)

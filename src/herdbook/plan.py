@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from herdbook.builtin import BASES
 from herdbook.core.catalog import unknown
-from herdbook.core.config import InvalidConfig, Problem
+from herdbook.core.config import InvalidConfig, Problem, Where
 from herdbook.core.digest import FileRef, sha256_of
-from herdbook.core.errors import ConfigError, DataError
+from herdbook.core.errors import ConfigError, DataError, ModelError
 from herdbook.core.execute import load_step, node_key
 from herdbook.core.runs import Run
 from herdbook.core.step import Node
 from herdbook.core.store import Store
-from herdbook.data.records import is_data_file
-from herdbook.locate import file_refs, is_remote
+from herdbook.locate import find_base, find_data_files, find_files, is_remote
 from herdbook.recipe import CleaningStep, EvaluationSpec, LoadedRecipe, baseline_of, train_config
 
 LOAD = "herdbook.data.stages:LOAD"
@@ -78,14 +78,12 @@ class _Builder:
         }
         used = {source for mix in self.recipe.mixes.values() for source in mix.parts}
         data = {name: self.source(name, items) for name in self.recipe.sources if name in used}
-        if self.problems:
-            raise InvalidConfig(self.problems)
+        self.raise_problems()
         models: dict[tuple[str, int], str] = {}
         for seed in self.recipe.seeds:
             for mix in self.recipe.mixes:
                 self.model(mix, seed, data, models)
-        if self.problems:
-            raise InvalidConfig(self.problems)
+        self.raise_problems()
         scores = [
             ScoreNode(mix, seed, evaluation.name, self.scores(mix, seed, evaluation, items, models[mix, seed]))
             for mix, spec in self.recipe.mixes.items()
@@ -94,23 +92,24 @@ class _Builder:
         ]
         return Plan(self.nodes, scores, models, self.report(scores), self.recipe.seeds[0])
 
-    def files(self, path: str | list[str], where: tuple[str | int, ...]) -> list[FileRef]:
+    def raise_problems(self) -> None:
+        """Raise what was found wrong so far, each thing once: a cleaning step is built for every source."""
+        if self.problems:
+            raise InvalidConfig(list(dict.fromkeys(self.problems)))
+
+    def files(self, path: str | list[str], where: Where, find: Callable[..., list[Path]] = find_files) -> list[FileRef]:
         try:
-            return file_refs(path, self.loaded.folder, self.store)
-        except DataError as error:
+            return [self.store.digests.file(file) for file in find(path, self.loaded.folder)]
+        except (DataError, ModelError) as error:
             self.problems.append(self.loaded.problem(where, str(error)))
             return []
-
-    def data_files(self, source: str, path: str | list[str]) -> list[FileRef]:
-        """Return a source's files; of a folder those that hold records, not its licences and notes."""
-        files = self.files(path, ("sources", source, "path"))
-        records = [file for file in files if is_data_file(Path(file.path))]
-        return records if len(files) > 1 and records else files
 
     def items(self, index: int, evaluation: EvaluationSpec) -> str:
         files: list[FileRef] = []
         if evaluation.data is not None:
             files = self.files(evaluation.data, ("evaluate", index, *self._written_key(index), "data"))
+            if not files:
+                return ""
         config = {
             "benchmark": evaluation.benchmark,
             "preset": evaluation.preset,
@@ -132,7 +131,7 @@ class _Builder:
     def source(self, name: str, items: dict[str, str]) -> str:
         spec = self.recipe.sources[name]
         remote = isinstance(spec.path, str) and is_remote(spec.path)
-        files = [] if remote else self.data_files(name, spec.path)
+        files = [] if remote else self.files(spec.path, ("sources", name, "path"), find_data_files)
         options = {**spec.options, "path": spec.path} if remote else dict(spec.options)
         config = {
             "source": name,
@@ -162,7 +161,7 @@ class _Builder:
         if step.name != "decontaminate":
             return {}
         against = step.options.get("against", "evaluate")
-        titles = list(items) if against == "evaluate" else [against] if isinstance(against, str) else list(against)
+        titles = list(items) if against == "evaluate" else against if isinstance(against, list) else [against]
         unknown = [title for title in titles if title not in items]
         if unknown:
             message = (
@@ -171,22 +170,25 @@ class _Builder:
             self.problems.append(self.loaded.problem(("prepare",), message))
         return {f"items:{title}": items[title] for title in titles if title in items}
 
-    def base(self, name: str) -> str:
-        """Add the step that brings the base model `name`: builtin, local folder or hub id."""
+    def base(self, mix: str) -> str:
+        """Add the step that brings the base model of a mix: builtin, local folder or hub id."""
+        own = self.recipe.mixes[mix].base
+        name, where = (own, ("mixes", mix, "base")) if own else (self.recipe.base, ("base",))
         config: dict[str, Any] = {"base": name, "files": []}
-        if not name.startswith("builtin:"):
-            folder = next((place for place in (self.loaded.folder / name, Path(name)) if place.is_dir()), None)
+        if name.startswith("builtin:"):
+            known = [f"builtin:{builtin}" for builtin in BASES]
+            if name not in known:
+                self.problems.append(self.loaded.problem(where, unknown("built-in base", name, known)))
+        else:
+            folder = find_base(name, self.loaded.folder)
             if folder is not None:
                 files = [self.store.digests.file(path) for path in sorted(folder.iterdir()) if path.is_file()]
                 if not files:
-                    self.problems.append(
-                        self.loaded.problem(("base",), f"the folder {folder} is empty; it holds no model.")
-                    )
+                    message = f"the folder {folder} is empty; it holds no model."
+                    self.problems.append(self.loaded.problem(where, message))
                 config = {"base": folder.name, "files": files}
             elif name.startswith(("/", ".", "~")) or name.count("/") > 1:
-                self.problems.append(
-                    self.loaded.problem(("base",), f"there is no folder {name!r}, and it is no hub id.")
-                )
+                self.problems.append(self.loaded.problem(where, f"there is no folder {name!r}, and it is no hub id."))
         return self.add(f"base:{name}", BASE, config, {})
 
     def model(self, mix: str, seed: int, data: dict[str, str], models: dict[tuple[str, int], str]) -> str:
@@ -194,7 +196,7 @@ class _Builder:
         if (mix, seed) in models:
             return models[mix, seed]
         spec = self.recipe.mixes[mix]
-        start = self.model(spec.after, seed, data, models) if spec.after else self.base(spec.base or self.recipe.base)
+        start = self.model(spec.after, seed, data, models) if spec.after else self.base(mix)
         if not spec.parts:
             models[mix, seed] = start
             return start
@@ -215,7 +217,7 @@ class _Builder:
     def _root_base(self, mix: str) -> str:
         """Return the base whose tokenizer a mix is encoded with: that of the first model in its chain of `after`."""
         spec = self.recipe.mixes[mix]
-        return self._root_base(spec.after) if spec.after else self.base(spec.base or self.recipe.base)
+        return self._root_base(spec.after) if spec.after else self.base(mix)
 
     def scores(self, mix: str, seed: int, evaluation: EvaluationSpec, items: dict[str, str], model: str) -> str:
         config = {
@@ -250,6 +252,8 @@ def _first_line(error: Exception) -> str:
     if errors is None:
         return str(error)
     first = errors()[0]
+    if first["type"] == "value_error":  # a sentence of ours, which needs no value beside it
+        return str(first["ctx"]["error"])
     return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']} (got {first['input']!r})."
 
 

@@ -11,7 +11,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -38,7 +38,7 @@ TEMPLATES = ("tulu", "vicuna", "alpaca", "chatml", "llama2", "llama3", "plain", 
 class Section(BaseModel):
     """Base of the recipe's parts: unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class CleaningStep(Section):
@@ -159,7 +159,9 @@ class Recipe(Section):
     data: str | None = Field(
         default=None, description="folder that relative paths start from; by default the recipe's own"
     )
-    sources: dict[str, SourceSpec] = Field(min_length=1, description="name -> instruction resource")
+    sources: dict[str, SourceSpec] = Field(
+        default_factory=dict, description="name -> instruction resource; none are needed to evaluate bases as they are"
+    )
     prepare: list[CleaningStep] = Field(
         default_factory=lambda: [CleaningStep(name="validate"), CleaningStep(name="deduplicate")],
         description="cleaning steps of every source, in order",
@@ -172,7 +174,9 @@ class Recipe(Section):
     baseline: str | None = Field(
         default=None, description="mix that the others are compared with; by default the first"
     )
-    seeds: list[int] = Field(default=[0], min_length=1, description="one model per mix and seed")
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(
+        default=[0], min_length=1, description="one model per mix and seed; by default that of `train`"
+    )
     train: TrainConfig = Field(default_factory=TrainConfig, description="objective, method and hyperparameters")
     evaluate: list[EvaluationSpec] = Field(default_factory=list, description="benchmarks, in the order of the columns")
     profiles: dict[str, dict[str, Any]] = Field(
@@ -244,7 +248,10 @@ def read_recipe(path: Path, profile: str | None = None, sets: Sequence[str] = ()
         if not equals or not key:
             raise ConfigError(f"--set {text!r}: write it as key=value, for example train.epochs=1.")
         set_path(document.data, key, parse_scalar(value), f"--set {text}")
+    _place_parts(document)
     recipe = validate(Recipe, document.data, document)
+    if "seed" in recipe.train.model_fields_set and "seeds" not in recipe.model_fields_set:
+        recipe = recipe.model_copy(update={"seeds": [recipe.train.seed]})
     recipe = generate_mixes(recipe, document)
     problems = list(_check_references(recipe, document))
     if problems:
@@ -253,8 +260,18 @@ def read_recipe(path: Path, profile: str | None = None, sets: Sequence[str] = ()
     folder = (base_folder / recipe.data) if recipe.data else base_folder
     if recipe.data and not folder.is_dir():
         folder = Path(recipe.data).absolute()
+    if not folder.is_dir():
+        message = f"there is no folder {recipe.data!r} (looked in {base_folder} and {Path.cwd()}); check its spelling."
+        raise InvalidConfig([document.problem(("data",), message)])
     changes = ([f"--profile {profile}"] if profile else []) + [f"--set {text}" for text in sets]
     return LoadedRecipe(recipe, document, folder.resolve(), tuple(changes))
+
+
+def _place_parts(document: Document) -> None:
+    """Let errors in `mixes.MIX.parts.SOURCE` point to where the file has it: `mixes.MIX.SOURCE`."""
+    for where, position in list(document.positions.items()):
+        if len(where) == 3 and where[0] == "mixes":
+            document.positions.setdefault(("mixes", where[1], "parts", where[2]), position)
 
 
 def _apply_profile(document: Document, profile: str | None) -> None:
@@ -265,7 +282,13 @@ def _apply_profile(document: Document, profile: str | None) -> None:
         known = list(profiles) if isinstance(profiles, dict) else []
         message = catalog.unknown("profile", profile, known)
         raise InvalidConfig([document.problem(("profiles",), message)])
-    for key, value in (profiles[profile] or {}).items():
+    values = profiles[profile]
+    if not isinstance(values, dict):
+        message = (
+            f"a profile is a mapping of dotted paths to values, for example {{train.epochs: 1}}; this is {values!r}."
+        )
+        raise InvalidConfig([document.problem(("profiles", profile), message)])
+    for key, value in values.items():
         place: Where = ("profiles", profile, key)
         origin = str(document.problem(place, "profile"))
         for where in set_path(document.data, key, copy.deepcopy(value), origin):
@@ -284,7 +307,10 @@ def generate_mixes(recipe: Recipe, document: Document) -> Recipe:
         if field == "leave_one_out":
             for source in whole.parts:
                 rest = {name: part for name, part in whole.parts.items() if name != source}
-                mixes.setdefault(f"{of}-without-{source}", whole.model_copy(update={"parts": rest}))
+                if rest:
+                    mixes.setdefault(f"{of}-without-{source}", whole.model_copy(update={"parts": rest}))
+                elif whole.after is None:  # without its only source a mix is its base as it is
+                    mixes.setdefault(f"{of}-without-{source}", MixSpec(base=whole.base))
         else:
             for source in recipe.sources:
                 if source not in whole.parts:
@@ -317,6 +343,8 @@ def _check_references(recipe: Recipe, document: Document) -> list[Problem]:
             wrong((*where, "base"), "`after` already says which model to start from; drop `base`.")
         elif _is_cyclic(recipe, name):
             wrong((*where, "after"), f"mix {name!r} would start from itself; break the circle of `after`.")
+        if "seed" in mix.train:
+            wrong((*where, "train", "seed"), "the recipe's `seeds` hold for every mix; drop `seed` here.")
         try:
             train_config(recipe, name)
         except InvalidConfig as error:
@@ -332,6 +360,8 @@ def _check_references(recipe: Recipe, document: Document) -> list[Problem]:
     for index, title in enumerate(titles):
         if title in titles[:index]:
             wrong(("evaluate", index), f"two evaluations are called {title!r}; give one a `name`.")
+    if "seed" in recipe.train.model_fields_set and [recipe.train.seed] != recipe.seeds:
+        wrong(("train", "seed"), "`seeds` says which seeds to train with; drop `train.seed`.")
     if len(set(recipe.seeds)) != len(recipe.seeds):
         wrong(("seeds",), f"{recipe.seeds} holds a seed twice; each seed trains one model.")
     return problems
@@ -349,9 +379,11 @@ def _is_cyclic(recipe: Recipe, name: str) -> bool:
 
 
 def train_config(recipe: Recipe, mix: str) -> TrainConfig:
-    """Return the training config of a mix: the recipe's with the mix's own values in place."""
+    """Return the training config of a mix: the recipe's with the mix's own values in place, `lora` key by key."""
     own = recipe.mixes[mix].train
-    merged = {**recipe.train.model_dump(), **own}
+    merged = {**dict(recipe.train), **own}  # not model_dump, which leaves out what is not hashed
+    if isinstance(own.get("lora"), Mapping):
+        merged["lora"] = {**dict(recipe.train.lora), **own["lora"]}
     return validate(TrainConfig, merged, Document("", "", None))
 
 

@@ -125,6 +125,24 @@ def test_check_prints_file_line_and_sentence(tmp_path: Path):
     assert f"error {file}:7: the JSON is broken" in refused(tmp_path, "check", file)
 
 
+def test_check_of_a_folder_reads_its_data_files_alone(tmp_path: Path):
+    (tmp_path / "data" / "more").mkdir(parents=True)
+    (tmp_path / "data" / "README.md").write_text("about the data")
+    for file in ("data/a.jsonl", "data/more/b.jsonl"):
+        (tmp_path / file).write_bytes(lines(*GOOD))
+    done = herdbook(tmp_path / "herd", "check", tmp_path / "data", "--json")
+    assert json.loads(done.stdout)["rows"]["total"] == 2 * len(GOOD)
+
+
+def test_check_reads_the_items_that_a_recipe_evaluates_on(tmp_path: Path):
+    write_files(tmp_path)
+    (tmp_path / "items.jsonl").write_text('{"id": "1", "question": "?", "answer": "a"}\n{"id": "2", "answer": "b"}\n')
+    recipe = write(tmp_path, ('"builtin:quickstart/lookup.test.jsonl"', "items.jsonl"))
+    (problem,) = errors(refused_json(tmp_path, "check", recipe))
+    assert (Path(problem["file"]).name, problem["line"]) == ("items.jsonl", 2)
+    assert "the record has no 'question'" in problem["message"]
+
+
 def test_check_of_a_recipe_finds_the_faults_of_all_its_sources(tmp_path: Path):
     write_files(tmp_path)
     present = {f"s{number}": bad for number, bad in enumerate(BAD_FILES) if bad.content is not None}

@@ -102,6 +102,7 @@ def test_compare_prints_paired_statistics_and_the_identity_diff(mini: Mini):
     assert pairs["lookup"]["n"] == 6
     assert "model_digest" in {difference["field"] for difference in pairs["lookup"]["identity"]}
     assert "b - a" in herdbook(mini.home, "compare", "mini", "mini").stdout
+    assert herdbook_json(mini.home, "compare", "mini:untrained:0", "mini:lookup:0")["pairs"] == document["pairs"]
 
 
 def test_show_tells_the_pedigree(mini: Mini):

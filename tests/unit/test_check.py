@@ -55,6 +55,9 @@ def test_the_json_document(tmp_path: Path):
         ("a.jsonl", b'{"instruction": "a", "output": "b"}\n"\xff"\n', 2, "not UTF-8"),
         ("a.jsonl.gz", b"\x1f\x8b\x08\x00\x00", 0, "truncated"),
         ("a.jsonl", b'{"x": 1}\n', 0, "no known format fits"),
+        ("a.jsonl", b"\n{\n{\n", 2, "no record can be used; the first is not valid JSON"),
+        ("a.json", b'["text"]', 1, "no record can be used; the first is text, not an object"),
+        ("a.jsonl", b'{"instruction": "a", "context": "c", "response": "b"}\n', 0, "no known format fits"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_a_problem_with_its_place(

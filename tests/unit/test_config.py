@@ -31,6 +31,11 @@ def test_broken_yaml_says_where():
         parse_yaml("a: [1, 2\nb: }\n", "r.yaml")
 
 
+def test_a_character_that_yaml_does_not_allow_is_an_error_with_its_line():
+    with pytest.raises(ConfigError, match=r"r\.yaml:2: this is not valid YAML: unacceptable character"):
+        parse_yaml("a: 1\nb: \x01\n", "r.yaml")
+
+
 def test_not_utf8_says_which_line(tmp_path: Path):
     path = tmp_path / "r.yaml"
     path.write_bytes(b"a: 1\nb: \xff\n")

@@ -8,6 +8,7 @@ import pytest
 from herdbook.core.config import InvalidConfig
 from herdbook.core.errors import ConfigError
 from herdbook.core.store import Store
+from herdbook.locate import find_data_files
 from herdbook.plan import build_plan, differing, needed_for, resolve
 from herdbook.recipe import LoadedRecipe, baseline_of, read_recipe, train_config
 
@@ -96,6 +97,12 @@ def test_leave_one_out_and_add_one_in_generate_mixes(folder: Path):
         ("after: one", "after: then-two", "would start from itself"),
         ("name: study", "name: study\ntemplate: tullu", "There is no template named 'tullu'; did you mean 'tulu'?"),
         ("name: study", "name: study\nbaseline: al", "There is no mix named 'al'; did you mean 'all'?"),
+        ("three: 2}", "three: 0}", "/r.yaml:9:57: mixes.all.parts.three.weight: 0 is not allowed"),
+        ("epochs: 3", "epochs: .inf", "train.epochs: inf is not allowed: it should be a finite number."),
+        ("name: study", "name: study\nseeds: [-1]", "seeds[0]: -1 is not allowed"),
+        ("name: study", "name: study\ndata: gone", "/r.yaml:2:1: data: there is no folder 'gone'"),
+        ("steps: 5", "seed: 5", "mixes.then-two.train.seed: the recipe's `seeds` hold for every mix"),
+        ("\ntrain: {", "\nseeds: [1, 2]\ntrain: {seed: 3, ", "train.seed: `seeds` says which seeds to train with"),
     ],
 )
 def test_mistakes_get_a_place_and_a_suggestion(folder: Path, old: str, new: str, message: str):
@@ -113,6 +120,58 @@ def test_an_unknown_profile_and_a_star_that_meets_nothing(folder: Path):
         read(folder, profile="tinny")
     with pytest.raises(ConfigError, match="unknown key 'x'"):
         read(folder, sets=["train.x.y=1"])
+
+
+def test_a_profile_must_be_a_mapping(folder: Path):
+    with pytest.raises(InvalidConfig, match=r"profiles\.half: a profile is a mapping"):
+        read(folder, RECIPE + "  half: 0.5\n", profile="half")
+
+
+def test_a_mix_without_its_only_source_is_the_base_as_it_is(folder: Path):
+    own = RECIPE.replace("{one: 1}", "{one: 1, base: 'builtin:blank', train: {steps: 5}}")
+    without = read(folder, own + "leave_one_out: one\n").recipe.mixes["one-without-one"]
+    assert (without.parts, without.base, without.train) == ({}, "builtin:blank", {})
+
+
+def test_what_a_mix_trains_otherwise_keeps_the_rest_of_the_recipe(folder: Path):
+    text = RECIPE.replace("epochs: 3", "epochs: 3, checkpoint_every: 7, lora: {alpha: 8}")
+    recipe = read(folder, text.replace("{steps: 5}", "{steps: 5, lora: {r: 4}}")).recipe
+    train = train_config(recipe, "then-two")
+    assert (train.checkpoint_every, train.lora.r, train.lora.alpha) == (7, 4, 8)
+
+
+def test_bases_can_be_evaluated_without_a_source(folder: Path):
+    text = "name: s\nbase: builtin:cria\nmixes: {as-it-is: {}}\nevaluate: [{skill: {data: items.jsonl}}]\n"
+    plan = build_plan(read(folder, text), Store.open(folder / "herd"))
+    assert list(plan.nodes) == ["items:skill", "base:builtin:cria", "scores:as-it-is:0:skill", "report"]
+
+
+def test_the_seed_of_train_is_the_default_of_seeds(folder: Path):
+    assert read(folder, sets=["train.seed=3"]).recipe.seeds == [3]
+    assert read(folder, sets=["train.seed=3", "seeds=[3]"]).recipe.seeds == [3]
+
+
+def test_names_of_built_in_things_and_empty_paths_are_checked_by_the_plan(folder: Path):
+    text = RECIPE.replace("builtin:cria", "builtin:crai").replace("path: one.jsonl", "path: 'builtin:nothing.jsonl'")
+    for bad, said in (
+        (text.replace("'builtin:nothing.jsonl'", "two.jsonl"), "r.yaml:2:1: base: There is no built-in base named"),
+        (text, "r.yaml:4:9: sources.one.path: There is no built-in file 'nothing.jsonl'"),
+        (RECIPE.replace("path: one.jsonl", "path: ''"), "r.yaml:4:9: sources.one.path: no file is named"),
+        (RECIPE.replace("path: one.jsonl", "path: []"), "r.yaml:4:9: sources.one.path: no file is named"),
+        (RECIPE.replace("data: items.jsonl", "data: items.jsonl, lmit: 1"), "evaluate[0]: There is no option of skill"),
+        (RECIPE + "prepare: [{decontaminate: {against: 3}}]\n", "prepare: `against` names 3"),
+    ):
+        with pytest.raises(InvalidConfig) as caught:
+            build_plan(read(folder, bad), Store.open(folder / "herd"))
+        assert len(caught.value.problems) == 1
+        assert said in str(caught.value)
+
+
+def test_a_folder_gives_its_data_files_and_a_named_file_is_always_taken(folder: Path):
+    (folder / "README.md").write_text("about")
+    (folder / "notes.txt").write_text("a document")
+    assert [file.name for file in find_data_files(".", folder)] == ["items.jsonl", "one.jsonl", "two.jsonl"]
+    assert [file.name for file in find_data_files(["one.jsonl", "notes.txt"], folder)] == ["one.jsonl", "notes.txt"]
 
 
 def test_missing_files_are_named_with_their_places(folder: Path):

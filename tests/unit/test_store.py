@@ -7,20 +7,37 @@ import subprocess
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from herdbook.core.digest import FileRef, canonical_json, step_key, tree_digest
-from herdbook.core.errors import StoreError
-from herdbook.core.step import StepConfig
+from herdbook.core.errors import StepFailed, StoreError
+from herdbook.core.execute import make
+from herdbook.core.progress import SilentProgress
+from herdbook.core.runs import all_runs, new_run
+from herdbook.core.step import Node, StepConfig
 from herdbook.core.store import Store
+from herdbook.core.types import Runtime
 
 
 class Config(StepConfig):
     rate: float = 1.0
     files: tuple[FileRef, ...] = ()
+
+
+class Breaks:
+    """A step with a mistake in it."""
+
+    kind, version, reproducible, Config = "items", 1, True, Config
+
+    def run(self, config: Any, inputs: Any, ctx: Any) -> dict[str, Any]:
+        return {"value": 1 // 0}
+
+
+BREAKS = Breaks()
 
 
 def manifest(key: str) -> dict:
@@ -67,6 +84,32 @@ def test_an_artifact_appears_whole_and_its_scratch_goes(tmp_path: Path):
     assert not (store.root / "scratch" / "k").exists()
 
 
+def test_a_damaged_artifact_counts_as_missing_and_is_made_again(tmp_path: Path):
+    store = Store.open(tmp_path / "herd")
+    weights = tmp_path / "weights"
+    weights.write_text("w")
+
+    def make(key: str) -> None:
+        with store.scratch(key) as (out, _):
+            (out / "model").mkdir()
+            (out / "model" / "weights").symlink_to(weights)
+            store.commit({**manifest(key), "kind": "model"}, out)
+
+    make("k")
+    (store.artifact_path("k") / "manifest.json").unlink()
+    (store.root / "artifacts" / "stray file").write_text("not ours")
+    assert store.get("k") is None
+    assert list(store.all()) == []
+    make("k")
+    assert store.get("k") is not None
+    weights = weights.rename(tmp_path / "moved")  # a base folder that its owner moved: the links lead nowhere
+    assert store.get("k") is None
+    make("k")
+    found = store.get("k")
+    assert found is not None
+    assert (found.path / "model" / "weights").read_text() == "w"
+
+
 def test_work_survives_a_failed_try_but_half_made_files_do_not(tmp_path: Path):
     store = Store.open(tmp_path / "herd")
 
@@ -102,6 +145,22 @@ def test_a_key_is_made_by_one_process_at_a_time_and_freed_by_its_death(tmp_path:
     assert receive.poll(20)  # the system freed the lock
     second.join(20)
     assert second.exitcode == 0
+
+
+def test_runs_of_the_same_second_keep_their_order(tmp_path: Path):
+    store = Store.open(tmp_path / "herd")
+    started = [new_run(store, "study", "r.yaml", None, ()).id for _ in range(8)]
+    assert [run.id for run in all_runs(store)] == started
+
+
+def test_a_step_that_fails_leaves_its_traceback_whatever_its_name(tmp_path: Path):
+    store = Store.open(tmp_path / "herd")
+    node = Node(f"source:a/b é\n{'x' * 300}", f"{__name__}:BREAKS", Config())
+    with pytest.raises(StepFailed, match=r"ZeroDivisionError: .*The traceback is in"):
+        make(store, node, {}, Runtime(), SilentProgress())
+    (log,) = (store.root / "runs").glob("*.error.txt")
+    assert log.name.startswith("source.a_b___xxx")
+    assert "ZeroDivisionError" in log.read_text()
 
 
 def test_a_store_of_a_newer_version_is_refused_untouched(tmp_path: Path):

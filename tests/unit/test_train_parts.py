@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch.optim import AdamW, Muon
 
+from herdbook.core.errors import ModelError
+from herdbook.train.adapters import base_of
 from herdbook.train.batch import (
     group_by_length,
     num_steps,
@@ -127,3 +131,15 @@ def test_the_config_refuses_what_it_does_not_know_and_does_not_hash_checkpoints(
     assert TrainConfig(checkpoint_every=5).model_dump() == TrainConfig().model_dump()
     for model in (TrainConfig, LoraConfig):
         assert all(field.description for field in model.model_fields.values())
+
+
+def test_the_base_of_an_adapter_is_found_where_their_store_was_moved(tmp_path: Path):
+    base, adapter = tmp_path / "base" / "model", tmp_path / "tuned" / "model"
+    for folder in (base, adapter):
+        folder.mkdir(parents=True)
+    (base / "config.json").write_text("{}")
+    (adapter / "adapter_config.json").write_text('{"base_model_name_or_path": "/old/herd/artifacts/base/model"}')
+    assert base_of(adapter) == base
+    (base / "config.json").unlink()
+    with pytest.raises(ModelError, match="names the base model"):
+        base_of(adapter)

@@ -35,7 +35,9 @@ def chat(
         sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
         terminal = sys.stdin.isatty()
         if terminal:
-            stderr().print(f"[bold]{model}[/]  [dim]{HELP}[/]")
+            from rich.markup import escape
+
+            stderr().print(f"[bold]{escape(model)}[/]  [dim]{HELP}[/]")
         talk(chat_model, sampling, system, lines(terminal), show(terminal))
 
 

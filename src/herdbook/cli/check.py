@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from herdbook.core.config import Problem
     from herdbook.core.store import Store
     from herdbook.data.check import SourceCheck
+    from herdbook.plan import Plan
     from herdbook.recipe import LoadedRecipe
 
 RECIPE_SUFFIXES = {".yaml", ".yml"}
@@ -109,8 +110,28 @@ def _check_recipe(path: Path, profile: str | None, sets: list[str]) -> tuple[lis
         files = tuple((Path(file.path), file.path) for file in config.files)
         source = Source(name, config.format, files, config.options, config.licence)
         checks.append(check_source(source, renderer, loaded.recipe.train.max_length))
-    problems += _template_problems(loaded, renderer)
+    problems += _template_problems(loaded, renderer) + _items_problems(loaded, plan)
     return checks, problems
+
+
+def _items_problems(loaded: LoadedRecipe, plan: Plan) -> list[Problem]:
+    """Read the local items of every evaluation as the run will; a problem where they cannot be asked."""
+    from herdbook.core.errors import HerdbookError
+    from herdbook.evals.benchmark import EvaluationOptions, needed_files, select
+
+    problems = []
+    for index, evaluation in enumerate(loaded.recipe.evaluate):
+        config: Any = plan.nodes[f"items:{evaluation.name}"].config
+        files = [Path(file.path) for file in config.files]
+        if not files:
+            continue
+        try:
+            selection = select(config.benchmark, config.preset, EvaluationOptions(shots=config.shots))
+            selection.benchmark.load(needed_files(selection, files), selection.preset)
+        except HerdbookError as error:
+            named = [file for file in files if str(error).startswith(f"{file}:")]
+            problems.append(_as_problem(named[0], error) if named else loaded.problem(("evaluate", index), str(error)))
+    return problems
 
 
 def _base_renderer(loaded: LoadedRecipe, store: Store, mix: str | None) -> tuple[Renderer | None, list[Problem]]:
@@ -138,13 +159,15 @@ def _base_renderer(loaded: LoadedRecipe, store: Store, mix: str | None) -> tuple
 
 def base_folder(base: str, loaded: LoadedRecipe, store: Store) -> Path | None:
     """Return where a base model's files lie now, or None for a hub id that no run has fetched yet."""
+    from herdbook.locate import find_base
+
     if base.startswith("builtin:"):
         from herdbook.builtin import builtin_path
 
         return builtin_path("cria")
-    for folder in (loaded.folder / base, Path(base)):
-        if folder.is_dir():
-            return folder
+    local = find_base(base, loaded.folder)
+    if local is not None:
+        return local
     fetched = [artifact for artifact in store.all() if artifact.manifest.step == f"base:{base}"]
     return fetched[-1].path / "model" if fetched else None
 
@@ -160,9 +183,9 @@ def _check_file(path: Path, format: str, base: str, template: str, max_length: i
     from herdbook.cli.resolve import resolve_model
     from herdbook.data.check import check_source
     from herdbook.data.source import Source
-    from herdbook.locate import find_files
+    from herdbook.locate import find_data_files
 
-    files = tuple((file, str(file)) for file in find_files(str(path), Path.cwd()))
+    files = tuple((file, str(file)) for file in find_data_files(str(path), Path.cwd()))
     renderer = load_renderer(load_tokenizer(resolve_model(base)), template)
     return check_source(Source(path.name, format, files, {}, None), renderer, max_length)
 
@@ -199,7 +222,7 @@ def _print(checks: list[SourceCheck], problems: list[Problem]) -> None:
             counts = (tokens.tokens, tokens.trained_tokens, tokens.truncated, tokens.longest) if tokens else ()
             turns = check.summary.as_stats().get("turns", 0)
             numbers = (check.records, check.rejected, sum(check.dropped.values()), turns, *counts)
-            table.add_row(check.name, check.format, *(f"{number:,}" for number in numbers))
+            table.add_row(escape(check.name), check.format, *(f"{number:,}" for number in numbers))
         console.print(table)
         for check in checks:
             if check.tokens and check.tokens.examples:

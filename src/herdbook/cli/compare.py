@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from herdbook.evals.matrix import ScoreRow
 
 Side = Annotated[
-    str, typer.Argument(help="RUN or RUN:MIX; RUN is a run's id or a recipe's name (its last run).", show_default=False)
+    str,
+    typer.Argument(
+        help="RUN or RUN:MIX[:SEED]; RUN is a run's id or a recipe's name (its last run).", show_default=False
+    ),
 ]
 
 
@@ -59,15 +62,16 @@ def _rows(store: Store, run: Run, mix: str | None) -> list[ScoreRow]:
     from herdbook.core.errors import ConfigError
     from herdbook.evals.matrix import ScoreRow
 
-    if mix is not None and mix not in {score["mix"] for score in run.scores}:
+    wanted = [score for score in run.scores if mix in (None, score["mix"], f"{score['mix']}:{score['seed']}")]
+    if mix is not None and not wanted:
         raise ConfigError(unknown("mix", mix, sorted({score["mix"] for score in run.scores})))
     rows = [
         ScoreRow(score["mix"], score["benchmark"], score["seed"], store.artifact_path(run.steps[score["node"]]))
-        for score in run.scores
-        if score["node"] in run.steps and mix in (None, score["mix"])
+        for score in wanted
+        if score["node"] in run.steps
     ]
     if not rows:
-        raise ConfigError(f"Run {run.id} has no scores ({run.status}); run its recipe to the end first.")
+        raise ConfigError(f"Run {run.id} has no scores ({run.status}); its recipe must `evaluate` and run to the end.")
     return rows
 
 
@@ -79,10 +83,13 @@ def _side_by_side(rows_a: list[ScoreRow], rows_b: list[ScoreRow]) -> list[ScoreR
 
 
 def _print(a: str, b: str, comparison: Comparison) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     console = stdout()
-    console.print(f"a = {a}\nb = {b}\nDifferences are b - a in points, over the items that both were asked.")
+    console.print(
+        f"a = {escape(a)}\nb = {escape(b)}\nDifferences are b - a in points, over the items that both were asked."
+    )
     table = Table(box=None, pad_edge=False)
     for title in ("mix", "benchmark", "a", "b", "b - a", "95 %", "p (Holm)", "n", "differ"):
         table.add_column(title, justify="left" if title in ("mix", "benchmark") else "right")
@@ -93,17 +100,20 @@ def _print(a: str, b: str, comparison: Comparison) -> None:
         for difference in pair.identity:
             if difference.effect == "measure":
                 console.print(
-                    f"[yellow]{pair.benchmark}[/]: not the same measurement: {_diff_text(difference)}", soft_wrap=True
+                    f"[yellow]{escape(pair.benchmark)}[/]: not the same measurement: {escape(_diff_text(difference))}",
+                    soft_wrap=True,
                 )
     others: dict[str, Any] = {d.field: d for pair in comparison.pairs for d in pair.identity if d.effect != "measure"}
     for difference in others.values():
-        console.print(f"[dim]{difference.effect}: {_diff_text(difference)}[/]", soft_wrap=True)
+        console.print(f"[dim]{difference.effect}: {escape(_diff_text(difference))}[/]", soft_wrap=True)
     for side, only in (("a", comparison.only_a), ("b", comparison.only_b)):
         if only:
-            console.print(f"only in {side}: " + ", ".join(f"{mix}/{benchmark}" for mix, benchmark in only))
+            console.print(f"only in {side}: " + escape(", ".join(f"{mix}/{benchmark}" for mix, benchmark in only)))
 
 
 def _row(pair: ScorePair) -> list[str]:
+    from rich.markup import escape
+
     name = pair.mix_a if pair.mix_a == pair.mix_b else f"{pair.mix_a} / {pair.mix_b}"
     if pair.diff is None or pair.low is None or pair.high is None or pair.p_adjusted is None:
         difference, interval, p = "no shared items", "", ""
@@ -111,7 +121,7 @@ def _row(pair: ScorePair) -> list[str]:
         difference = f"{pair.diff * 100:+.1f}" + ("" if pair.significant else " n.s.")
         interval, p = f"[{pair.low * 100:+.1f}, {pair.high * 100:+.1f}]".replace("[", "\\["), f"{pair.p_adjusted:.2g}"
     values = [f"{pair.value_a * 100:.1f}", f"{pair.value_b * 100:.1f}", difference, interval, p]
-    return [name, pair.benchmark, *values, str(pair.n), str(pair.differing)]
+    return [escape(name), escape(pair.benchmark), *values, str(pair.n), str(pair.differing)]
 
 
 def _diff_text(difference: Any) -> str:

@@ -109,9 +109,11 @@ class LiveEvents:
     def note(self, name: str, text: str) -> None:
         from rich.markup import escape
 
-        self.console.print(f"  [yellow]{name}[/]: {escape(text)}", soft_wrap=True)
+        self.console.print(f"  [yellow]{escape(name)}[/]: {escape(text)}", soft_wrap=True)
 
     def finished(self, name: str, key: str, executed: bool, seconds: float) -> None:
+        from rich.markup import escape
+
         self.finished_steps += 1
         if self.bars is not None and self.whole is not None:
             self.bars.update(self.whole, completed=self.finished_steps)
@@ -119,7 +121,7 @@ class LiveEvents:
                 self.bars.remove_task(self.tasks.pop(name))
         if executed:
             count = f"{self.finished_steps:>{len(str(self.total))}}/{self.total}"
-            self.console.print(f"[dim]{count}[/] {name} [dim]{seconds:6.1f} s[/]", soft_wrap=True)
+            self.console.print(f"[dim]{count}[/] {escape(name)} [dim]{seconds:6.1f} s[/]", soft_wrap=True)
 
 
 def _short(value: float | str) -> str:

@@ -47,7 +47,7 @@ def gc(
         console = stdout()
         for _, artifact, path in rows:
             name = artifact.manifest.step if artifact else "?"
-            console.print(f"{path.name[:12]}  {sizes[path] / 2**20:9.2f} MB  {name}")
+            console.print(f"{path.name[:12]}  {sizes[path] / 2**20:9.2f} MB  {name}", markup=False)
         for path in scratch:
             console.print(f"{path.name[:12]}  {sizes[path] / 2**20:9.2f} MB  unfinished")
         verb = "removed" if delete else "can be removed (`herdbook gc --delete`)"

@@ -20,6 +20,7 @@ def plan(recipe: RecipeFile, profile: Profile = None, sets: Sets = None, as_json
         if as_json:
             print_json({"steps": [step.as_json() for step in steps]})
             return
+        from rich.markup import escape
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False)
@@ -28,7 +29,10 @@ def plan(recipe: RecipeFile, profile: Profile = None, sets: Sets = None, as_json
         for step in steps:
             state = "[green]cached[/]" if step.state == "cached" else "[bold]run[/]"
             table.add_row(
-                step.node.name, state, step.reason, f"[dim]{step.key[:12]}{'…' if step.provisional else ''}[/]"
+                escape(step.node.name),
+                state,
+                escape(step.reason),
+                f"[dim]{step.key[:12]}{'…' if step.provisional else ''}[/]",
             )
         stdout().print(table)
         to_run = sum(step.state == "run" for step in steps)

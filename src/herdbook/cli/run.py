@@ -12,6 +12,7 @@ from herdbook.cli.options import AsJson, Profile, RecipeFile, Sets
 
 if TYPE_CHECKING:
     from herdbook.core.runs import Run
+    from herdbook.core.step import Node
     from herdbook.core.store import Store
     from herdbook.core.types import Runtime
     from herdbook.plan import Plan
@@ -36,28 +37,28 @@ def run(
         from herdbook.core.store import Store, store_path
         from herdbook.core.types import Runtime
         from herdbook.executors.local import default_workers
-        from herdbook.plan import build_plan
+        from herdbook.plan import build_plan, needed_for
         from herdbook.recipe import read_recipe
 
         loaded = read_recipe(recipe, profile, sets or ())
         store = Store.open(store_path())
         with disk_errors(store.root), using(store):
             plan = build_plan(loaded, store)
+            nodes = needed_for(plan, only) if only else plan.nodes
             record = new_run(store, loaded.recipe.name, str(recipe), profile, tuple(sets or ()), tuple(only or ()))
             runtime = Runtime(device=device, workers=workers or default_workers(), threads=threads)
-            record = _make(store, plan, record, runtime, only or [])
+            record = _make(store, plan, nodes, record, runtime)
         if as_json:
             print_json(summary(store, plan, record))
         else:
             _say(store, record)
 
 
-def _make(store: Store, plan: Plan, record: Run, runtime: Runtime, only: list[str]) -> Run:
+def _make(store: Store, plan: Plan, nodes: dict[str, Node], record: Run, runtime: Runtime) -> Run:
     from herdbook.core.runs import now
     from herdbook.executors.local import run_nodes
-    from herdbook.plan import needed_for, resolve
+    from herdbook.plan import resolve
 
-    nodes = needed_for(plan, only) if only else plan.nodes
     cached = sum(planned.state == "cached" for planned in resolve(plan, store) if planned.node.name in nodes)
     made: dict[str, str] = {}
 

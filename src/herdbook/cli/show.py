@@ -58,27 +58,31 @@ def _show_runs(runs: list[Run], as_json: bool) -> None:
 
 def _show_run(store: Store, run: Run, as_json: bool) -> None:
     import json
-    from pathlib import Path
 
     matrix: list[dict[str, Any]] = []
-    if run.report and Path(run.report).exists():
-        matrix = json.loads((Path(run.report).parent / "matrix.json").read_text())
+    report = run.report_path(store)
+    if report is not None:
+        matrix = json.loads((report.parent / "matrix.json").read_text())
     if as_json:
         from dataclasses import asdict
 
         models = {
             mix: str(store.artifact_path(run.steps[n]) / "model") for mix, n in run.models.items() if n in run.steps
         }
-        print_json({**asdict(run), "matrix": matrix, "models": models})
+        shown = str(report) if report else ""
+        print_json({**asdict(run), "report": shown, "matrix": matrix, "models": models})
         return
+    from rich.markup import escape
     from rich.table import Table
 
     console = stdout()
-    console.print(f"[bold]{run.id}[/]  {run.status}, {run.executed} steps run, {run.cached} cached, from {run.file}")
+    console.print(
+        f"[bold]{run.id}[/]  {run.status}, {run.executed} steps run, {run.cached} cached, from {escape(run.file)}"
+    )
     columns = list(dict.fromkeys(row["benchmark"] for row in matrix))
     table = Table(title="score in % with its 95 % interval", title_justify="left", box=None, pad_edge=False)
     for title in ("mix", *columns):
-        table.add_column(title)
+        table.add_column(escape(title))
     for mix, seed in dict.fromkeys((row["mix"], row["seed"]) for row in matrix):
         cells = {row["benchmark"]: row for row in matrix if (row["mix"], row["seed"]) == (mix, seed)}
         texts = [
@@ -87,11 +91,11 @@ def _show_run(store: Store, run: Run, as_json: bool) -> None:
             else ""
             for c in columns
         ]
-        table.add_row(f"{mix}:{seed}" if seed else mix, *texts)
+        table.add_row(escape(f"{mix}:{seed}" if seed else mix), *texts)
     if matrix:
         console.print(table)
-    if run.report:
-        console.print(f"Report: {Path(run.report).as_uri()}", soft_wrap=True)
+    if report is not None:
+        console.print(f"Report: {report.as_uri()}", soft_wrap=True)
 
 
 def _show_artifact(store: Store, what: str, as_json: bool) -> None:
@@ -104,14 +108,14 @@ def _show_artifact(store: Store, what: str, as_json: bool) -> None:
         return
     console = stdout()
     console.print(_tree(store, artifact))
-    console.print(f"folder: {artifact.path}", soft_wrap=True)
+    console.print(f"folder: {artifact.path}", soft_wrap=True, markup=False)
     for name, value in artifact.stats.items():
         text = str(value)
         if len(text) < 200:
-            console.print(f"  {name}: {text}")
+            console.print(f"  {name}: {text}", markup=False)
     for score in scores:
         value, low, high = (f"{score[name] * 100:.1f}" for name in ("value", "low", "high"))
-        console.print(f"  {score['benchmark']}: {value} % ({low} to {high}), n={score['n']}")
+        console.print(f"  {score['benchmark']}: {value} % ({low} to {high}), n={score['n']}", markup=False)
 
 
 def _as_json(artifact: Artifact) -> dict[str, Any]:
@@ -159,20 +163,21 @@ def scores_of(store: Store, artifact: Artifact, run: Run | None) -> list[dict[st
 
 
 def _tree(store: Store, artifact: Artifact) -> Tree:
+    from rich.markup import escape
     from rich.tree import Tree
 
     def label(found: Artifact) -> str:
         manifest = found.manifest
         made = f"{manifest.key[:12]} {manifest.seconds:.1f} s {manifest.created}"
-        return f"[bold]{manifest.step}[/] {manifest.kind} [dim]{made}[/]"
+        return f"[bold]{escape(manifest.step)}[/] {manifest.kind} [dim]{made}[/]"
 
     def grow(branch: Tree, found: Artifact) -> None:
         for name, key in found.manifest.inputs.items():
             parent = store.get(key)
             if parent is None:
-                branch.add(f"{name}: {key[:12]} [red]removed[/]")
+                branch.add(f"{escape(name)}: {key[:12]} [red]removed[/]")
             else:
-                grow(branch.add(f"[dim]{name}:[/] {label(parent)}"), parent)
+                grow(branch.add(f"[dim]{escape(name)}:[/] {label(parent)}"), parent)
 
     tree = Tree(label(artifact))
     grow(tree, artifact)

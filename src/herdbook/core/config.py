@@ -109,7 +109,7 @@ def read_yaml(path: Path) -> Document:
 def parse_yaml(text: str, file: str) -> Document:
     """Parse YAML text; `file` is only used in messages. Raises ConfigError with file:line:column."""
     from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     reader = YAML(typ="rt", pure=True)
     reader.allow_duplicate_keys = False
@@ -120,6 +120,9 @@ def parse_yaml(text: str, file: str) -> Document:
         place = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else file
         what = (error.problem or error.context or "cannot be read").split("\n")[0]
         raise ConfigError(f"{place}: this is not valid YAML: {what}.") from error
+    except YAMLError as error:  # a character that YAML does not allow; its place is an offset
+        line = text.count("\n", 0, getattr(error, "position", 0)) + 1
+        raise ConfigError(f"{file}:{line}: this is not valid YAML: {str(error).splitlines()[0]}.") from error
     document = Document(file, text, None)
     document.data = _plain(loaded, (), document.positions)
     return document

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import time
 import traceback
 from collections.abc import Mapping
@@ -64,12 +65,17 @@ def _run(store: Store, node: Node, inputs: Mapping[str, Artifact], context: Cont
     except Exception as error:
         if is_disk_full(error):
             raise
-        log = store.root / "runs" / f"{node.name.replace('/', '_').replace(':', '.')}.error.txt"
+        log = store.root / "runs" / f"{_file_name(node.name)}.error.txt"
         write_text(log, traceback.format_exc())
         raise StepFailed(
             f"Step {node.name} failed: {type(error).__name__}: {error}. The traceback is in {log}. "
             "What other steps finished is kept; the same command goes on from there."
         ) from error
+
+
+def _file_name(name: str) -> str:
+    """Return a step's name as one that every file system takes: names of sources and mixes may hold anything."""
+    return re.sub(r"[^A-Za-z0-9._+-]", "_", name.replace(":", "."))[:100]
 
 
 def _manifest(

@@ -46,12 +46,18 @@ class Run:
         write_text(self.path(store), json.dumps(asdict(self), indent=1))
         return self
 
+    def report_path(self, store: Store) -> Path | None:
+        """Return the report where the store lies today, or None where the run made none or it was removed."""
+        path = store.artifact_path(Path(self.report).parent.name) / Path(self.report).name
+        return path if self.report and path.is_file() else None
+
     def update(self, store: Store, **changes: Any) -> Run:
         return replace(self, **changes).save(store)
 
 
 def now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    """Return the time, finely enough that runs started one after the other are told apart."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
 
 
 def new_run(

@@ -17,7 +17,7 @@ from herdbook.core.types import Runtime
 class StepConfig(BaseModel):
     """Base of every step's config. All of it is hashed into the key, except fields with `exclude=True` (paths)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,18 +77,18 @@ class Store:
         return self.root / "artifacts" / key
 
     def get(self, key: str) -> Artifact | None:
-        """Return the finished artifact of `key`, or None."""
+        """Return the finished artifact of `key`, or None: also where the files of a base that it links to are gone."""
         path = self.artifact_path(key)
         try:
             manifest = Manifest(**json.loads((path / MANIFEST_FILE).read_text()))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, TypeError) as error:
             raise StoreError(
                 f"{path / MANIFEST_FILE} cannot be read ({error}); remove the folder {path}, and the next run makes it "
                 "again."
             ) from error
-        return Artifact(path, manifest)
+        return None if manifest.kind == "model" and _has_dead_links(path / "model") else Artifact(path, manifest)
 
     def all(self) -> Iterator[Artifact]:
         """Yield every finished artifact, by key."""
@@ -139,7 +139,9 @@ class Store:
             write_text(out / MANIFEST_FILE, json.dumps(asdict(whole), indent=1, sort_keys=True))
             flush_tree(out)
             target = self.artifact_path(key)
-            if not target.exists():
+            if self.get(key) is None:
+                if target.exists():  # without its manifest, or with links that lead nowhere
+                    self.remove(key)
                 os.rename(out, target)
                 flush_folder(target.parent)
             shutil.rmtree(self.root / "scratch" / key, ignore_errors=True)
@@ -152,6 +154,10 @@ class Store:
             shutil.rmtree(doomed, ignore_errors=True)
             os.rename(self.artifact_path(key), doomed)
             shutil.rmtree(doomed)
+
+
+def _has_dead_links(folder: Path) -> bool:
+    return folder.is_dir() and any(file.is_symlink() and not file.exists() for file in folder.iterdir())
 
 
 def environment() -> dict[str, str]:

@@ -34,7 +34,12 @@ def resolve_format(source: Source) -> tuple[Source, str]:
     else:
         path = str(source.files[0][0])
         rows = read_records(source.files[0][0])
-    found = detect((row.record for row in islice(rows, _SAMPLE) if isinstance(row, Row)), path)
+    sample = list(islice(rows, _SAMPLE))
+    records = [row.record for row in sample if isinstance(row, Row)]
+    rejects = [row for row in sample if isinstance(row, Reject)]
+    if rejects and not records:
+        raise FileError(path, rejects[0].line, f"no record can be used; the first {rejects[0].reason}.")
+    found = detect(records, path)
     return replace(source, format=found.format), found.reason
 
 

@@ -63,7 +63,10 @@ def load_adapter(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
 
 
 def adapter_base(folder: Path) -> str | Path:
-    """The base of an adapter folder: an absolute path, a path relative to the adapter, or a hub id."""
+    """The base of an adapter folder: an absolute path, a path relative to the adapter, or a hub id.
+
+    Both lie in one store, so where the store was moved as a whole the base is found beside the adapter.
+    """
     file = folder / ADAPTER_CONFIG
     try:
         name = json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path")
@@ -71,7 +74,7 @@ def adapter_base(folder: Path) -> str | Path:
         raise ModelError(f"{file} cannot be read: {error}") from error
     if not name:
         raise ModelError(f"{file} names no base model (base_model_name_or_path is empty).")
-    for place in (folder / name, Path(name)):
+    for place in (folder / name, Path(name), folder.parent.parent.joinpath(*Path(name).parts[-2:])):
         if place.is_dir():
             return place.resolve()
     if name.startswith((".", "/", "~")):

@@ -198,6 +198,7 @@ _worker: dict[str, Any] = {}  # set once in each worker process, never in the pa
 def _start_worker(root: str, runtime: Runtime, messages: Any) -> None:
     """Prepare a worker: bound its threads before numeric libraries start, and end it with its parent or at Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.dup2(2, 1)  # stdout is for the document that was asked for; libraries may print what they like
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"):
         os.environ[variable] = str(runtime.threads)
     os.environ["TQDM_DISABLE"] = "1"  # libraries' own bars; ours shows the progress

@@ -24,8 +24,9 @@ def base_of(folder: Path) -> Path:
     if not is_adapter(folder):
         return folder
     name = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8")).get("base_model_name_or_path") or ""
-    base = Path(name)
-    if not (base / "config.json").is_file():
+    moved = folder.parent.parent.joinpath(*Path(name).parts[-2:])  # base and adapter moved with their store
+    base = next((place for place in (Path(name), moved) if (place / "config.json").is_file()), None)
+    if base is None:
         raise ModelError(
             f"The adapter in {folder} names the base model {name!r}, which is no model folder here. Put the base back "
             f"there, or correct base_model_name_or_path in {folder / ADAPTER_CONFIG}."

@@ -22,9 +22,9 @@ _NO_INPUT = ("<noinput>", "<no input>", "noinput", "no input")
 
 
 def matches(record: Mapping[str, Any]) -> str | None:
-    """Say why the record looks like Alpaca, or None."""
+    """Say why the record looks like Alpaca, or None. With a `context` it is Dolly's, which would be lost here."""
     answer = next((key for key in ("output", "response") if isinstance(record.get(key), str)), None)
-    if answer is None or not isinstance(record.get("instruction"), str):
+    if answer is None or not isinstance(record.get("instruction"), str) or "context" in record:
         return None
     return f"it has `instruction` and `{answer}`"
 
