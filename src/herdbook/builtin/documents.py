@@ -14,9 +14,9 @@ from herdbook.builtin.arithmetic import addition
 from herdbook.builtin.programs import program
 from herdbook.builtin.records import person
 from herdbook.builtin.split import Part, draw
+from herdbook.builtin.stories import story
 from herdbook.builtin.tables import PairTable, pair_table, word_list
 from herdbook.builtin.towns import Town, towns
-from herdbook.builtin.words import COLOURS, NAMES, THINGS
 
 
 class Statement(NamedTuple):
@@ -167,15 +167,10 @@ _FACTS: dict[str, tuple[tuple[str, str], ...]] = {
 
 def stories(rng: Random, part: Part) -> list[Statement]:
     """A thing that changes hands: who has it at the end follows from the story."""
-    thing, colour = rng.choice(THINGS), rng.choice(COLOURS)
-    owner, *others = rng.sample(NAMES, rng.randint(2, 4))
-    text = f"{owner} {rng.choice(('found', 'bought', 'made'))} a {colour} {thing}."
-    for other in others:
-        verb = rng.choice(("gave the {} to {}", "sold the {} to {}", "left the {} with {}"))
-        text += f" {owner} {verb.format(thing, other)}."
-        owner = other
-    end = rng.choice((("now the {} is with", f" {owner}.\n"), ("the colour of the {} is", f" {colour}.\n")))
-    return [Statement(f"{text} {end[0].format(thing)}", end[1])]
+    told = story(rng)
+    ends = (("now the {} is with", f" {told.owner}.\n"), ("the colour of the {} is", f" {told.colour}.\n"))
+    end = rng.choice(ends)
+    return [Statement(f"{told.text} {end[0].format(told.thing)}", end[1])]
 
 
 def towns_asked(part: Part) -> list[Town]:

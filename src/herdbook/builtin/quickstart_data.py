@@ -23,6 +23,7 @@ FORMATS: dict[str, str] = {
     "records": "messages",
     "facts": "prompt_completion",
     "reverse": "sharegpt",
+    "stories": "alpaca",
     "code": "alpaca",
     "steps": "flan_cot",
     "sums": "prompt_completion",

@@ -13,6 +13,7 @@ from herdbook.builtin.arithmetic import Addition, addition
 from herdbook.builtin.programs import program
 from herdbook.builtin.records import person
 from herdbook.builtin.split import Part, draw
+from herdbook.builtin.stories import story
 from herdbook.builtin.tables import pair_table, word_list
 from herdbook.builtin.towns import VALUES, towns
 
@@ -84,7 +85,18 @@ def _facts(rng: Random, part: Part) -> Exercise:
 def _reverse(rng: Random, part: Part) -> Exercise:
     item = draw(word_list, rng, part)
     asked = rng.choice(("Reverse the list: {}", "Say these words backwards: {}", "Write from last to first: {}"))
-    return Exercise(item.key, asked.format(" ".join(item.words)), "", " ".join(item.reversed))
+    return Exercise(item.key, asked.format(" ".join(item.words)), "", f"{' '.join(item.words)} reversed: {' '.join(item.reversed)}.")
+
+
+def _stories(rng: Random, part: Part) -> Exercise:
+    item = draw(story, rng, part)
+    asked, answer = rng.choice(
+        (
+            ("Who has the {} now?", f"now the {item.thing} is with {item.owner}."),
+            ("What colour is the {}?", f"the colour of the {item.thing} is {item.colour}."),
+        )
+    )
+    return Exercise(f"{item.key} {asked}", asked.format(item.thing), item.text, answer)
 
 
 def _code(rng: Random, part: Part) -> Exercise:
@@ -94,7 +106,7 @@ def _code(rng: Random, part: Part) -> Exercise:
 
 
 def _asked_sum(item: Addition, rng: Random) -> str:
-    return rng.choice(("What is {}+{}?", "Add {}+{}.", "Work out {}+{}.")).format(item.a, item.b)
+    return rng.choice(("What is {}+{} by columns?", "Add {}+{} by columns.", "{}+{} by columns?")).format(item.a, item.b)
 
 
 def _steps(rng: Random, part: Part) -> Exercise:
@@ -112,6 +124,7 @@ SKILLS: dict[str, Callable[[Random, Part], Exercise]] = {
     "records": _records,
     "facts": _facts,
     "reverse": _reverse,
+    "stories": _stories,
     "code": _code,
     "steps": _steps,
     "sums": _sums,

@@ -17,7 +17,7 @@ base: builtin:cria            # a hub id such as meta-llama/Llama-3.2-1B, or a l
 template: tulu                # chat template; stored into the tokenizer that training saves
 
 sources:
-  lookup:  {{path: "builtin:quickstart/lookup.jsonl"}}
+  stories: {{path: "builtin:quickstart/stories.jsonl"}}
   records: {{path: "builtin:quickstart/records.jsonl"}}
   # mine:  {{path: data/mine.jsonl, format: alpaca, licence: CC-BY-4.0}}
 
@@ -25,17 +25,17 @@ prepare: [validate, deduplicate, {{decontaminate: {{against: evaluate}}}}]
 
 mixes:                        # rows of the matrix
   untrained: {{}}               # the base model as it is
-  lookup:  {{lookup: 1.0}}
-  both:    {{lookup: 1.0, records: 1.0}}
+  stories: {{stories: 1.0}}
+  both:    {{stories: 1.0, records: 1.0}}
 
-train: {{epochs: 12, optimizer: muon, learning_rate: 1e-3, muon_learning_rate: 0.01, batch_size: 8, max_length: 256}}
+train: {{steps: 60, optimizer: muon, learning_rate: 1e-3, muon_learning_rate: 0.01, batch_size: 4, max_length: 256}}
 
 evaluate:                     # columns of the matrix
-  - skill: {{name: lookup, data: "builtin:quickstart/lookup.test.jsonl"}}
+  - skill: {{name: stories, data: "builtin:quickstart/stories.test.jsonl"}}
   - skill: {{name: records, data: "builtin:quickstart/records.test.jsonl"}}
 
 profiles:
-  tiny: {{train.epochs: 1, "sources.*.limit": 50}}
+  tiny: {{train.steps: 2, "sources.*.limit": 50}}
 """
 
 
