@@ -85,7 +85,9 @@ def _facts(rng: Random, part: Part) -> Exercise:
 def _reverse(rng: Random, part: Part) -> Exercise:
     item = draw(word_list, rng, part)
     asked = rng.choice(("Reverse the list: {}", "Say these words backwards: {}", "Write from last to first: {}"))
-    return Exercise(item.key, asked.format(" ".join(item.words)), "", f"{' '.join(item.words)} reversed: {' '.join(item.reversed)}.")
+    listed = " ".join(item.words)
+    # The answer repeats the list: at this size a model reverses what stands right in front of it.
+    return Exercise(item.key, asked.format(listed), "", f"{listed} reversed: {' '.join(item.reversed)}.")
 
 
 def _stories(rng: Random, part: Part) -> Exercise:
@@ -106,7 +108,8 @@ def _code(rng: Random, part: Part) -> Exercise:
 
 
 def _asked_sum(item: Addition, rng: Random) -> str:
-    return rng.choice(("What is {}+{} by columns?", "Add {}+{} by columns.", "{}+{} by columns?")).format(item.a, item.b)
+    asked = rng.choice(("What is {}+{} by columns?", "Add {}+{} by columns.", "{}+{} by columns?"))
+    return asked.format(item.a, item.b)
 
 
 def _steps(rng: Random, part: Part) -> Exercise:
