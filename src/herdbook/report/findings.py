@@ -137,8 +137,10 @@ def silences(record: RunRecord, cells: Sequence[Cell]) -> list[Finding]:
         if name not in chance and any(c.diff is not None for c in column) and not any(c.significant for c in column)
     ]
     if chance:
-        verb = "stays" if len(chance) == 1 else "stay"
-        said = say(f"*{join(chance)}", f" {verb} at chance with every mix: here the numbers say nothing about data.")
+        verb = "does" if len(chance) == 1 else "do"
+        said = say(
+            f"*{join(chance)}", f" {verb} not rise above chance with any mix: here the numbers say nothing of data."
+        )
         found.append(Finding("chance", said))
     if flat:
         said = say("No mix differs significantly from ", f"*{record.baseline}", " on ", f"*{join(flat)}", ".")
