@@ -16,7 +16,7 @@ from herdbook.builtin.records import person
 from herdbook.builtin.split import Part, draw
 from herdbook.builtin.stories import story
 from herdbook.builtin.tables import PairTable, pair_table, word_list
-from herdbook.builtin.towns import Town, towns
+from herdbook.builtin.towns import towns
 
 
 class Statement(NamedTuple):
@@ -171,11 +171,6 @@ def stories(rng: Random, part: Part) -> list[Statement]:
     ends = (("now the {} is with", f" {told.owner}.\n"), ("the colour of the {} is", f" {told.colour}.\n"))
     end = rng.choice(ends)
     return [Statement(f"{told.text} {end[0].format(told.thing)}", end[1])]
-
-
-def towns_asked(part: Part) -> list[Town]:
-    """The towns that questions of this part are about."""
-    return [town for town in towns() if town.part == part]
 
 
 MAKERS: dict[str, tuple[Maker, float]] = {

@@ -28,11 +28,6 @@ class PackedBatch:
     position_RL: Tensor  # int64: place inside the segment
     segment_RL: Tensor  # int64: number of the conversation inside the batch
 
-    @property
-    def one_segment_a_row(self) -> bool:
-        """True if no row holds two conversations: a causal model then needs no mask."""
-        return bool((self.segment_RL <= self.segment_RL[:, :1]).all())
-
     def to(self, device: torch.device) -> PackedBatch:
         return PackedBatch(*(x.to(device) for x in (self.ids_RL, self.weight_RL, self.position_RL, self.segment_RL)))
 
